@@ -1,0 +1,211 @@
+//! The real file system.
+//!
+//! A file written with `write_at` goes around the page cache (`O_DIRECT`) and is durable when the call
+//! returns (`RWF_DSYNC`), so one commit is one request to the device. Where the file system refuses
+//! that (tmpfs, some overlays), writes go through the page cache and `sync` is `fdatasync`. `fsync`
+//! is never used on the log: it would also write the time stamps, through the file system's journal.
+use std::fs;
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{ALIGN, AlignedSlice, Disk, File, LockError, LockGuard, Open};
+
+/// The operating system's files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        let mut options = fs::OpenOptions::new();
+        options.read(true).mode(0o600);
+        match how {
+            Open::Read => {}
+            Open::Write => {
+                options.write(true);
+            }
+            Open::CreateNew => {
+                options.write(true).create_new(true);
+            }
+        }
+        let plain = options.open(path)?;
+        let direct = if how == Open::Read { None } else { open_direct(path)? };
+        Ok(Arc::new(RealFile {
+            path: path.to_owned(),
+            plain,
+            use_direct: AtomicBool::new(direct.is_some()),
+            direct,
+            tried: AtomicBool::new(false),
+            unsynced: AtomicBool::new(false),
+        }))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::DirBuilder::new().mode(0o700).create(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let names = fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        let mut names = names.collect::<io::Result<Vec<String>>>()?;
+        names.sort();
+        Ok(names)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::File::open(dir)?.sync_all()
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(dir)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>, LockError> {
+        let mut file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // The text only helps a person; a lock that cannot be read is still held.
+                let _ = file.take(64).read_to_string(&mut holder);
+                return Err(LockError::Held { holder: holder.trim().to_owned() });
+            }
+            Err(fs::TryLockError::Error(e)) => return Err(LockError::Io(e)),
+        }
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "pid {}", std::process::id())?;
+        Ok(Box::new(RealLock { _file: file }))
+    }
+}
+
+/// Opens the second, direct handle; `None` where the file system has no direct I/O.
+fn open_direct(path: &Path) -> io::Result<Option<fs::File>> {
+    let flags = rustix::fs::OFlags::DIRECT.bits() as i32;
+    match fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(e) if refuses_direct(&e) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Writes all of `data` so that it is durable when this returns. The flag goes with the write and not with
+/// `open`, because rustix 1.1 gives `O_SYNC` for `O_DSYNC` on Linux: that would write time stamps too.
+fn write_durably(file: &fs::File, data: &[u8], offset: u64) -> io::Result<()> {
+    use rustix::io::{Errno, ReadWriteFlags, pwritev2};
+    let mut done = 0;
+    while done < data.len() {
+        let rest = [io::IoSlice::new(&data[done..])];
+        match pwritev2(file, &rest, offset + done as u64, ReadWriteFlags::DSYNC) {
+            Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
+            Ok(bytes) => done += bytes,
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+fn refuses_direct(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) || is_not_supported(e)
+}
+
+fn is_not_supported(e: &io::Error) -> bool {
+    e.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error())
+}
+
+struct RealLock {
+    _file: fs::File,
+}
+
+impl LockGuard for RealLock {}
+
+struct RealFile {
+    path: PathBuf,
+    plain: fs::File,
+    direct: Option<fs::File>,
+    /// False once the file system has refused a direct write although it opened the file for them.
+    use_direct: AtomicBool,
+    /// Whether a direct write has been accepted or refused: only the very first may fall back.
+    tried: AtomicBool,
+    /// Whether bytes were written through the page cache since the last sync.
+    unsynced: AtomicBool,
+}
+
+impl RealFile {
+    fn direct(&self) -> Option<&fs::File> {
+        self.direct.as_ref().filter(|_| self.use_direct.load(Ordering::Acquire))
+    }
+
+    fn write_plain(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.unsynced.store(true, Ordering::Release);
+        self.plain.write_all_at(data, offset)
+    }
+}
+
+impl File for RealFile {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let aligned = buf.as_ptr().align_offset(ALIGN) == 0
+            && buf.len().is_multiple_of(ALIGN)
+            && offset.is_multiple_of(ALIGN as u64);
+        // Direct reads begin with the direct writes: recovery gains from the page cache's read-ahead.
+        match self.direct().filter(|_| aligned && self.tried.load(Ordering::Acquire)) {
+            Some(direct) => direct.read_exact_at(buf, offset),
+            None => self.plain.read_exact_at(buf, offset),
+        }
+    }
+
+    fn write_at(&self, offset: u64, data: AlignedSlice<'_>) -> io::Result<()> {
+        assert!(
+            offset.is_multiple_of(ALIGN as u64),
+            "write at {offset} of {} is not aligned",
+            self.path.display()
+        );
+        let Some(direct) = self.direct() else { return self.write_plain(offset, &data) };
+        let first = !self.tried.swap(true, Ordering::AcqRel);
+        match write_durably(direct, &data, offset) {
+            // Refused before anything was written: the file system opens for direct writes but takes none.
+            Err(e) if first && refuses_direct(&e) => {
+                self.use_direct.store(false, Ordering::Release);
+                self.write_plain(offset, &data)
+            }
+            done => done,
+        }
+    }
+
+    fn write_small(&self, data: &[u8]) -> io::Result<()> {
+        self.write_plain(0, data)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if self.unsynced.swap(false, Ordering::AcqRel) { self.plain.sync_data() } else { Ok(()) }
+    }
+
+    fn settle(&self) -> io::Result<()> {
+        self.plain.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.plain.metadata()?.len())
+    }
+}

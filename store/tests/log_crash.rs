@@ -1,0 +1,45 @@
+//! Random runs of the log with power cuts, and the proof that they can find a bug.
+mod crash;
+
+use crash::{Reached, Run};
+
+/// One run of `steps` operations; what went wrong, with the seed.
+fn run(seed: u64, steps: u64, lying: bool) -> Result<Reached, String> {
+    let mut run = Run::new(seed);
+    run.disk.set_lying(lying);
+    let mut go = || {
+        run.open()?;
+        (0..steps).try_for_each(|_| run.step())
+    };
+    match go() {
+        Ok(()) => Ok(run.reached),
+        Err(wrong) => Err(format!("seed {seed}, {:?}: {wrong}", run.options)),
+    }
+}
+
+/// The first seed; `BRAMBLE_SEED` chooses another.
+fn first_seed() -> u64 {
+    std::env::var("BRAMBLE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
+}
+
+#[test]
+fn ten_thousand_cuts_lose_nothing_acknowledged_and_invent_nothing() {
+    let mut all = Reached::default();
+    let mut seed = first_seed();
+    println!("first seed {seed}");
+    while all.reopens < 12_000 {
+        let reached = run(seed, 400, false).unwrap_or_else(|wrong| panic!("{wrong}"));
+        all.add(&reached);
+        seed += 1;
+    }
+    println!("{} runs: {all:?}", seed - first_seed());
+    all.check();
+}
+
+#[test]
+fn a_disk_that_does_not_flush_is_noticed() {
+    let first = first_seed();
+    let noticed = (first..first + 20).filter(|seed| run(*seed, 400, true).is_err()).count();
+    println!("noticed in {noticed} of 20 runs from seed {first}");
+    assert!(noticed >= 18, "only {noticed} of 20 runs on a lying disk were noticed");
+}
