@@ -1,10 +1,17 @@
 //! Bramble's store: what all replicas agree on, and its bytes.
 
+pub mod codec;
 pub mod command;
 pub mod data_dir;
 pub mod disk;
 pub mod engine;
 pub mod error;
+mod facts;
+pub mod lease;
 pub mod log;
+mod members;
+pub mod mvcc;
 pub mod seams;
+mod state;
+pub mod store;
 pub mod types;

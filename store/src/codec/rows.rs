@@ -1,0 +1,205 @@
+//! Names of rows, byte by byte. The README draws them; `tests/golden` pins them.
+//!
+//! Invariants:
+//! - rows of `idx` sort by table, then by user key bytewise, then newest revision first;
+//! - no row's user key is a prefix of another's: a zero byte inside a key becomes `00 ff`, and the
+//!   key ends with `00 01`, so every row of one key begins with the same bytes and no other row does;
+//! - rows of `rev` sort by revision.
+use bytes::Bytes;
+
+use super::varint::{Cut, put_u64};
+use crate::types::{LeaseId, Revision};
+
+/// First byte of every row in `idx`: which table it is in. Reserved: `u` users, `r` roles, `n` alarms.
+pub(crate) mod table {
+    /// Versions of keys.
+    pub(crate) const KEYS: u8 = b'k';
+    /// Leases by id.
+    pub(crate) const LEASES: u8 = b'l';
+    /// Keys by the lease they hang on.
+    pub(crate) const LEASE_KEYS: u8 = b'a';
+    /// Fences by their first key.
+    pub(crate) const FENCES: u8 = b'f';
+    /// Single facts by name.
+    pub(crate) const META: u8 = b'm';
+}
+
+const TOMBSTONE_MARK: u8 = b't';
+const REVISION_BYTES: usize = 16;
+const KEY_END: [u8; 2] = [0, 1];
+const ZERO_INSIDE: [u8; 2] = [0, 0xff];
+
+/// Row of `rev`: main ‖ sub, big-endian, and `t` behind a tombstone's.
+pub(crate) fn rev_row(at: Revision, tombstone: bool) -> Vec<u8> {
+    let mut row = Vec::with_capacity(REVISION_BYTES + 1);
+    row.extend_from_slice(&at.main.to_be_bytes());
+    row.extend_from_slice(&at.sub.to_be_bytes());
+    if tombstone {
+        row.push(TOMBSTONE_MARK);
+    }
+    row
+}
+
+/// Revision of a row of `rev`, and whether it is a tombstone.
+pub(crate) fn parse_rev_row(row: &[u8]) -> Option<(Revision, bool)> {
+    let tombstone = match row.get(REVISION_BYTES..)? {
+        [] => false,
+        [TOMBSTONE_MARK] => true,
+        _ => return None,
+    };
+    let main = i64::from_be_bytes(row[..8].try_into().ok()?);
+    let sub = i64::from_be_bytes(row[8..16].try_into().ok()?);
+    Some((Revision { main, sub }, tombstone))
+}
+
+/// What every version row of `key` begins with.
+pub(crate) fn versions_of(key: &[u8]) -> Vec<u8> {
+    let mut row = Vec::with_capacity(key.len() + 3 + REVISION_BYTES);
+    row.push(table::KEYS);
+    for &byte in key {
+        match byte {
+            0 => row.extend_from_slice(&ZERO_INSIDE),
+            _ => row.push(byte),
+        }
+    }
+    row.extend_from_slice(&KEY_END);
+    row
+}
+
+/// Appends the revision to [`versions_of`], descending: newer ones sort first.
+pub(crate) fn push_revision(row: &mut Vec<u8>, at: Revision) {
+    row.extend_from_slice(&(!at.main).to_be_bytes());
+    row.extend_from_slice(&(!at.sub).to_be_bytes());
+}
+
+/// The row of one version of `key`.
+pub(crate) fn version_row(key: &[u8], at: Revision) -> Vec<u8> {
+    let mut row = versions_of(key);
+    push_revision(&mut row, at);
+    row
+}
+
+/// Splits a version row into what [`versions_of`] its key is, and the revision.
+pub(crate) fn split_version_row(row: &[u8]) -> Option<(&[u8], Revision)> {
+    let (versions, revision) = row.split_at_checked(row.len().checked_sub(REVISION_BYTES)?)?;
+    let main = !i64::from_be_bytes(revision[..8].try_into().ok()?);
+    let sub = !i64::from_be_bytes(revision[8..].try_into().ok()?);
+    Some((versions, Revision { main, sub }))
+}
+
+/// The key that `versions` is [`versions_of`].
+pub(crate) fn key_of(versions: &[u8]) -> Option<Bytes> {
+    let escaped = versions.strip_prefix(&[table::KEYS])?.strip_suffix(&KEY_END)?;
+    if !escaped.contains(&0) {
+        return Some(Bytes::copy_from_slice(escaped));
+    }
+    let mut key = Vec::with_capacity(escaped.len());
+    let mut bytes = escaped.iter();
+    while let Some(&byte) = bytes.next() {
+        if byte == 0 && bytes.next() != Some(&ZERO_INSIDE[1]) {
+            return None;
+        }
+        key.push(byte);
+    }
+    Some(key.into())
+}
+
+/// The first row that is behind all version rows of the key.
+pub(crate) fn behind(versions: &[u8]) -> Vec<u8> {
+    let mut row = versions.to_vec();
+    if let Some(last) = row.last_mut() {
+        *last += 1;
+    }
+    row
+}
+
+/// What a version row holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct VersionRow {
+    pub(crate) create: i64,
+    /// 0 = a tombstone.
+    pub(crate) version: i64,
+    pub(crate) lease: LeaseId,
+}
+
+impl VersionRow {
+    pub(crate) const TOMBSTONE: VersionRow = VersionRow { create: 0, version: 0, lease: LeaseId::NONE };
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(16);
+        put_u64(&mut out, self.create as u64);
+        put_u64(&mut out, self.version as u64);
+        put_u64(&mut out, self.lease.0 as u64);
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        use super::varint::read_u64;
+        let (create, first) = read_u64(bytes)?;
+        let (version, second) = read_u64(&bytes[first..])?;
+        let (lease, third) = read_u64(&bytes[first + second..])?;
+        if first + second + third != bytes.len() {
+            return None;
+        }
+        Some(VersionRow { create: create as i64, version: version as i64, lease: LeaseId(lease as i64) })
+    }
+}
+
+/// The row of a lease.
+pub(crate) fn lease_row(id: LeaseId) -> Vec<u8> {
+    [&[table::LEASES][..], &id.0.to_be_bytes()].concat()
+}
+
+/// The row that says a key hangs on a lease; an empty key gives what all of the lease begin with.
+pub(crate) fn lease_key_row(id: LeaseId, key: &[u8]) -> Vec<u8> {
+    [&[table::LEASE_KEYS][..], &id.0.to_be_bytes(), key].concat()
+}
+
+/// The row of the fence that begins at `start`.
+pub(crate) fn fence_row(start: &[u8]) -> Vec<u8> {
+    [&[table::FENCES][..], start].concat()
+}
+
+/// The row of a single fact.
+pub(crate) fn meta_row(name: &str) -> Vec<u8> {
+    [&[table::META][..], name.as_bytes()].concat()
+}
+
+/// A number alone in a row.
+pub(crate) fn decode_number(bytes: Bytes) -> Option<u64> {
+    let mut cut = Cut::new(bytes);
+    let number = cut.u64()?;
+    cut.is_empty().then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_sort_as_keys_do_and_newest_first() {
+        let keys: [&[u8]; 9] = [b"", b"\0", b"\0\0", b"\0\x01", b"\0\xff", b"\x01", b"a", b"a\0", b"a\0b"];
+        for (at, low) in keys.iter().enumerate() {
+            assert_eq!(key_of(&versions_of(low)).as_deref(), Some(*low));
+            let newer = version_row(low, Revision { main: 9, sub: 1 });
+            let older = version_row(low, Revision { main: 9, sub: 0 });
+            assert!(newer < older && older < behind(&versions_of(low)));
+            for high in &keys[at + 1..] {
+                assert!(older < version_row(high, Revision { main: i64::MAX, sub: 0 }), "{low:?} {high:?}");
+                assert!(!versions_of(high).starts_with(&versions_of(low)), "{low:?} {high:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_come_back() {
+        let at = Revision { main: 7, sub: 3 };
+        assert_eq!(parse_rev_row(&rev_row(at, false)), Some((at, false)));
+        assert_eq!(parse_rev_row(&rev_row(at, true)), Some((at, true)));
+        assert_eq!(split_version_row(&version_row(b"a\0", at)), Some((&versions_of(b"a\0")[..], at)));
+        let row = VersionRow { create: 5, version: 2, lease: LeaseId(-1) };
+        assert_eq!(VersionRow::decode(&row.encode()), Some(row));
+        assert_eq!(VersionRow::decode(&row.encode()[1..]), None);
+        assert_eq!(parse_rev_row(b"short"), None);
+    }
+}

@@ -1,0 +1,37 @@
+//! A state to read from: rows with the facts that go with them. A published view has one, and so has
+//! a write transaction between two of its operations.
+use super::fences::FenceMap;
+use super::history::{Version, live_version};
+use crate::engine::Read;
+use crate::error::{Fatal, Refusal};
+
+/// Rows, and what is true of them.
+#[derive(Debug)]
+pub(crate) struct Moment<'a, R> {
+    pub(crate) rows: &'a R,
+    /// The newest main revision in `rows`.
+    pub(crate) revision: i64,
+    /// The compaction floor; -1 = never compacted.
+    pub(crate) floor: i64,
+    /// Live keys of `rows`, counted.
+    pub(crate) fences: &'a FenceMap,
+}
+
+impl<R: Read> Moment<'_, R> {
+    /// The main revision to read at when `wanted` is asked for; 0 or less is the newest.
+    pub(crate) fn read_at(&self, wanted: i64) -> Result<i64, Refusal> {
+        if wanted > self.revision {
+            return Err(Refusal::Future { wanted, current: self.revision });
+        }
+        let main = if wanted <= 0 { self.revision } else { wanted };
+        if main < self.floor {
+            return Err(Refusal::Compacted { wanted, compacted: self.floor });
+        }
+        Ok(main)
+    }
+
+    /// The newest version of a key, if the key is there.
+    pub(crate) fn live(&self, key: &[u8]) -> Result<Option<Version>, Fatal> {
+        live_version(self.rows, key, self.revision)
+    }
+}

@@ -1,0 +1,133 @@
+//! Answering a range: etcd's limits, filters, sorts and their quirks.
+//!
+//! ```text
+//!   live keys in key order ─ fetch (limit + 1 if nothing below reorders) ─ filter ─ sort ─ cut ─ values
+//! ```
+use bytes::Bytes;
+
+use super::history::{LiveKeys, Version, record, records};
+use super::moment::Moment;
+use crate::engine::Read;
+use crate::error::{Fatal, ReadError};
+use crate::types::*;
+
+/// A live key with its version, and its record if something needed the value already.
+struct Found {
+    key: Bytes,
+    version: Version,
+    record: Option<KeyValue>,
+}
+
+impl<R: Read> Moment<'_, R> {
+    /// Answers a range.
+    pub(crate) fn range(&self, request: &RangeRequest) -> Result<RangeReply, ReadError> {
+        let main = self.read_at(request.revision)?;
+        let mut reply = RangeReply { revision: self.revision, ..RangeReply::default() };
+        if request.detail == Detail::CountOnly {
+            reply.count = self.count(&request.range, main)?;
+            return Ok(reply);
+        }
+        let (mut found, count) = self.fetch(&request.range, main, fetch_max(request))?;
+        reply.count = count;
+        found.retain(|found| request.filter.keeps(&found.version));
+        self.sort(request, &mut found)?;
+        let limit = limit_of(request);
+        reply.more = found.len() > limit;
+        found.truncate(limit);
+        reply.kvs = self.materialise(found, request.detail)?;
+        Ok(reply)
+    }
+
+    /// Up to `keys_max` live keys, and how many there are in the whole range.
+    fn fetch(&self, range: &KeyRange, main: i64, keys_max: usize) -> Result<(Vec<Found>, i64), Fatal> {
+        let mut found = Vec::new();
+        let mut live = LiveKeys::of(self.rows, range, main)?;
+        while let Some((key, version)) = live.next()? {
+            found.push(Found { key, version, record: None });
+            if found.len() == keys_max {
+                break;
+            }
+        }
+        let mut count = found.len() as i64;
+        if let Some(last) = found.last().filter(|_| found.len() == keys_max) {
+            count += self.count(&rest_of(range, &last.key), main)?;
+        }
+        Ok((found, count))
+    }
+
+    /// Sorts as asked. No order with a target other than the key means ascending (etcd's quirk).
+    fn sort(&self, request: &RangeRequest, found: &mut [Found]) -> Result<(), Fatal> {
+        let order = match (request.order, request.target) {
+            (SortOrder::None, SortTarget::Key) => return Ok(()),
+            (SortOrder::None, _) => SortOrder::Ascend,
+            (order, _) => order,
+        };
+        if request.target == SortTarget::Value {
+            for found in found.iter_mut() {
+                found.record = Some(record(self.rows, &found.version)?);
+            }
+        }
+        found.sort_by(|a, b| {
+            let ascending = match request.target {
+                SortTarget::Key => a.key.cmp(&b.key),
+                SortTarget::Version => a.version.row.version.cmp(&b.version.row.version),
+                SortTarget::Create => a.version.row.create.cmp(&b.version.row.create),
+                SortTarget::Mod => a.version.at.main.cmp(&b.version.at.main),
+                SortTarget::Value => {
+                    let value = |found: &Found| found.record.as_ref().map(|kv| kv.value.clone());
+                    value(a).cmp(&value(b))
+                }
+            };
+            if order == SortOrder::Descend { ascending.reverse() } else { ascending }
+        });
+        Ok(())
+    }
+
+    fn materialise(&self, found: Vec<Found>, detail: Detail) -> Result<Vec<KeyValue>, Fatal> {
+        if detail != Detail::Full {
+            return Ok(found.into_iter().map(|found| found.version.without_value(found.key)).collect());
+        }
+        // A sort by value has read them all, nothing else has read any.
+        if found.iter().all(|found| found.record.is_some()) {
+            return Ok(found.into_iter().filter_map(|found| found.record).collect());
+        }
+        records(self.rows, found.iter().map(|found| &found.version))
+    }
+}
+
+/// The limit, or no limit.
+fn limit_of(request: &RangeRequest) -> usize {
+    if request.limit <= 0 { usize::MAX } else { usize::try_from(request.limit).unwrap_or(usize::MAX) }
+}
+
+/// How many keys to fetch: one more than the limit, unless filters or a sort need to see all of them.
+/// Ascending by key is the order they are fetched in.
+fn fetch_max(request: &RangeRequest) -> usize {
+    let in_key_order = matches!(
+        (request.order, request.target),
+        (SortOrder::None, _) | (SortOrder::Ascend, SortTarget::Key)
+    );
+    if in_key_order && request.filter == RevisionFilter::default() {
+        limit_of(request).saturating_add(1)
+    } else {
+        usize::MAX
+    }
+}
+
+/// What of `range` is behind `key`.
+fn rest_of(range: &KeyRange, key: &[u8]) -> KeyRange {
+    match &range.end {
+        RangeEnd::Single => KeyRange { start: range.start.clone(), end: RangeEnd::Before(Bytes::new()) },
+        end => KeyRange { start: [key, b"\0"].concat().into(), end: end.clone() },
+    }
+}
+
+impl RevisionFilter {
+    fn keeps(&self, version: &Version) -> bool {
+        let within = |low: i64, revision: i64, high: i64| {
+            (low == 0 || low <= revision) && (high == 0 || revision <= high)
+        };
+        within(self.min_mod, version.at.main, self.max_mod)
+            && within(self.min_create, version.row.create, self.max_create)
+    }
+}

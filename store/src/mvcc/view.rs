@@ -1,0 +1,121 @@
+//! The state at one moment, pinned: every answer from one view belongs to one revision.
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::fences::FenceMap;
+use super::moment::Moment;
+use super::txn::{check_reads, run, verdicts};
+use crate::engine::Read;
+use crate::error::{Fatal, ReadError};
+use crate::types::{Changes, KeyValue, LogId, Op, OpReply, RangeReply, RangeRequest, TxnReply, TxnRequest};
+
+/// What a view is made of.
+#[derive(Debug)]
+pub(crate) struct Published<V> {
+    pub(crate) rows: V,
+    pub(crate) revision: i64,
+    pub(crate) floor: i64,
+    pub(crate) applied: Option<LogId>,
+    pub(crate) membership: Option<(LogId, Bytes)>,
+    pub(crate) fences: FenceMap,
+}
+
+/// The published state after some entry. Cheap to clone; old rows are kept while it lives.
+#[derive(Debug)]
+pub struct ReadView<V> {
+    published: Arc<Published<V>>,
+}
+
+impl<V> Clone for ReadView<V> {
+    fn clone(&self) -> Self {
+        ReadView { published: Arc::clone(&self.published) }
+    }
+}
+
+impl<V: Read> ReadView<V> {
+    pub(crate) fn new(published: Published<V>) -> Self {
+        ReadView { published: Arc::new(published) }
+    }
+
+    pub(crate) fn rows(&self) -> &V {
+        &self.published.rows
+    }
+
+    fn moment(&self) -> Moment<'_, V> {
+        let Published { rows, revision, floor, fences, .. } = &*self.published;
+        Moment { rows, revision: *revision, floor: *floor, fences }
+    }
+
+    /// The newest main revision in it; 1 in an empty store.
+    pub fn revision(&self) -> i64 {
+        self.published.revision
+    }
+
+    /// The compaction floor: revisions below it are gone, it can itself be read. -1 = never compacted.
+    pub fn compacted(&self) -> i64 {
+        self.published.floor
+    }
+
+    /// The last entry applied to it.
+    pub fn applied(&self) -> Option<LogId> {
+        self.published.applied
+    }
+
+    /// The newest membership, and the entry that brought it.
+    pub fn membership(&self) -> Option<&(LogId, Bytes)> {
+        self.published.membership.as_ref()
+    }
+
+    /// Reads a range of keys.
+    ///
+    /// # Errors
+    /// `Refusal::Compacted`, `Refusal::Future`; `Fatal`.
+    pub fn range(&self, request: &RangeRequest) -> Result<RangeReply, ReadError> {
+        self.moment().range(request)
+    }
+
+    /// Answers a transaction that cannot write ([`TxnRequest::is_read_only`]).
+    ///
+    /// # Errors
+    /// `Refusal::Compacted`, `Refusal::Future`; `Fatal`, also when a taken branch writes.
+    pub fn txn(&self, request: &TxnRequest) -> Result<TxnReply, ReadError> {
+        let moment = self.moment();
+        let verdicts = verdicts(&moment, request)?;
+        check_reads(&moment, request, &verdicts)?;
+        let reply = run(request, &verdicts, &mut |op| match op {
+            Op::Range(range) => moment.range(range).map(OpReply::Range),
+            Op::Put(_) | Op::Delete(_) | Op::Txn(_) => {
+                Err(Fatal::Inconsistent("a transaction that writes was given to a view".into()).into())
+            }
+        })?;
+        Ok(TxnReply { revision: moment.revision, ..reply })
+    }
+
+    /// etcd's hash of the history up to `revision` (0 = now), and the revision really hashed. Reads all
+    /// of it.
+    ///
+    /// # Errors
+    /// `Refusal::Compacted`, `Refusal::Future`; `Fatal`.
+    pub fn hash_kv(&self, revision: i64) -> Result<(u32, i64), ReadError> {
+        self.moment().hash_kv(revision)
+    }
+
+    /// History from main revision `from_main` on, in whole main revisions: at least one if there is any,
+    /// until `rows_max` changes are reached (the last main revision may exceed it).
+    ///
+    /// # Errors
+    /// `Refusal::Compacted` below the floor; the floor itself is legal. `Fatal`.
+    pub fn changes(&self, from_main: i64, rows_max: usize) -> Result<Vec<Changes>, ReadError> {
+        self.moment().changes(from_main, rows_max)
+    }
+
+    /// The key as it was at `main - 1`: what a watcher is told as `prev_kv`. None when it was absent
+    /// or that revision is compacted.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn before(&self, key: &[u8], main: i64) -> Result<Option<KeyValue>, Fatal> {
+        self.moment().before(key, main)
+    }
+}

@@ -1,0 +1,310 @@
+//! The state machine over an engine: one [`Writer`] applies entries, many [`Reader`]s look at what is
+//! published. A view is published after its rows are in the engine, so a reader never sees half a group.
+//!
+//! ```text
+//!   entries ─► Writer ─► one batch ─► engine ─► publish ─► Reader ─► ReadView, ReadView, …
+//!                                        ▲
+//!                             Flusher ───┘ on another thread
+//! ```
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+
+use crate::command::{Entry, RequestId};
+use crate::engine::staged::Staged;
+use crate::engine::{Engine, EngineSize, Read};
+use crate::error::{Fatal, Refusal};
+use crate::facts::{self, Facts};
+use crate::lease::replicated as lease;
+pub use crate::mvcc::ReadView;
+use crate::mvcc::fences::Fences;
+use crate::mvcc::{self, Published};
+use crate::state::State;
+pub use crate::types::{ChangedKey, Changes};
+use crate::types::{DeleteReply, Lease, LeaseId, LogId, PutReply, TxnReply};
+
+/// What applying one group of entries did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// One per entry, in order.
+    pub answers: Vec<AppliedEntry>,
+    /// One per main revision that was made, in order.
+    pub changes: Vec<Changes>,
+    /// Leases that came and went, in order.
+    pub leases: Vec<LeaseEffect>,
+    /// The last membership of the group.
+    pub membership: Option<(LogId, Bytes)>,
+}
+
+/// The answer to one entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedEntry {
+    /// Which entry.
+    pub id: LogId,
+    /// Who waits for it; none for blank and membership entries.
+    pub request: Option<RequestId>,
+    /// The answer.
+    pub outcome: Outcome,
+}
+
+/// Done, or refused by all replicas alike.
+pub type Outcome = Result<Reply, Refusal>;
+
+/// What a command answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Nothing to say (blank and membership entries).
+    None,
+    /// To a put.
+    Put(PutReply),
+    /// To a delete.
+    Delete(DeleteReply),
+    /// To a transaction.
+    Txn(TxnReply),
+    /// To a compaction.
+    Compacted {
+        /// The current revision.
+        revision: i64,
+    },
+    /// To a grant.
+    LeaseGranted {
+        /// The current revision.
+        revision: i64,
+        /// The lease.
+        id: LeaseId,
+        /// Granted time to live in seconds.
+        ttl_s: i64,
+    },
+    /// To a revoke.
+    LeaseRevoked {
+        /// The revision after its keys were deleted.
+        revision: i64,
+    },
+}
+
+/// A lease came or went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseEffect {
+    /// It was granted.
+    Granted(Lease),
+    /// It was revoked.
+    Revoked(LeaseId),
+}
+
+/// What a step of physical compaction found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scrub {
+    /// Nothing to erase.
+    Idle,
+    /// One step done, there is more.
+    More,
+    /// Everything below the floor is erased.
+    Done {
+        /// The floor.
+        revision: i64,
+    },
+}
+
+/// Opens the state in `engine`, which may be empty.
+///
+/// # Errors
+/// `Fatal` when the state is of a newer format or inconsistent, or cannot be read.
+pub fn open<E: Engine>(engine: E) -> Result<(Writer<E>, Reader<E>), Fatal> {
+    let facts = match Facts::load(&engine.view())? {
+        Some(facts) => facts,
+        None => {
+            let mut rows = Staged::new(engine.view());
+            let facts = Facts::begin(&mut rows);
+            engine.write(rows.into_batch())?;
+            facts
+        }
+    };
+    let view = engine.view();
+    let fences = Fences::load(&view, facts::fences_at(&view)?, &facts.scrub, facts.revision)?;
+    let latest = view_of(view, &facts, &fences);
+    let published = Arc::new(RwLock::new(latest.clone()));
+    let reader = Reader { published: Arc::clone(&published) };
+    Ok((Writer { engine: Arc::new(engine), facts, fences, latest, published }, reader))
+}
+
+fn view_of<V: Read>(rows: V, facts: &Facts, fences: &Fences) -> ReadView<V> {
+    ReadView::new(Published {
+        rows,
+        revision: facts.revision,
+        floor: facts.floor,
+        applied: facts.applied,
+        membership: facts.membership.clone(),
+        fences: fences.map().clone(),
+    })
+}
+
+/// Applies entries. There is one.
+#[derive(Debug)]
+pub struct Writer<E: Engine> {
+    engine: Arc<E>,
+    facts: Facts,
+    fences: Fences,
+    /// What is published: everything in the engine but the newest fences.
+    latest: ReadView<E::View>,
+    published: Arc<RwLock<ReadView<E::View>>>,
+}
+
+impl<E: Engine> Writer<E> {
+    /// The last entry applied; the next one must follow it.
+    pub fn applied(&self) -> Option<LogId> {
+        self.facts.applied
+    }
+
+    /// Applies a group of entries in one engine batch, and publishes the state after it.
+    ///
+    /// # Errors
+    /// `Fatal`, also for an entry that does not follow the last one or that this version does not know:
+    /// the writer is of no more use, the caller ends.
+    pub fn apply(&mut self, entries: &[Entry]) -> Result<Applied, Fatal> {
+        if entries.is_empty() {
+            return Ok(Applied::default());
+        }
+        let mut state = State {
+            rows: self.staged(),
+            facts: self.facts.clone(),
+            fences: &mut self.fences,
+            done: Applied::default(),
+        };
+        for entry in entries {
+            state.apply(entry)?;
+        }
+        let State { mut rows, facts, done, .. } = state;
+        facts.stage(&mut rows, &self.facts);
+        self.write(rows, facts)?;
+        Ok(done)
+    }
+
+    /// One step of physical compaction over at most `rows_max` rows of history (at least one).
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn scrub(&mut self, rows_max: usize) -> Result<Scrub, Fatal> {
+        if self.facts.scrub.is_done() {
+            return Ok(Scrub::Idle);
+        }
+        let mut rows = self.staged();
+        let mut facts = self.facts.clone();
+        mvcc::scrub(&mut rows, &mut facts.scrub, rows_max.max(1))?;
+        facts.stage(&mut rows, &self.facts);
+        self.write(rows, facts)?;
+        match self.facts.scrub.is_done() {
+            true => Ok(Scrub::Done { revision: self.facts.scrub.target }),
+            false => Ok(Scrub::More),
+        }
+    }
+
+    /// Writes what only has to be there after a flush, the fences. Call it right before one; without it
+    /// opening takes longer, nothing else.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn prepare_flush(&mut self) -> Result<(), Fatal> {
+        let mut rows = self.staged();
+        if self.fences.stage(&mut rows, self.facts.revision) {
+            facts::stage_fences_at(&mut rows, self.facts.revision);
+            self.engine.write(rows.into_batch())?;
+        }
+        Ok(())
+    }
+
+    /// A handle that flushes from another thread.
+    pub fn flusher(&self) -> Flusher<E> {
+        Flusher { engine: Arc::clone(&self.engine) }
+    }
+
+    fn staged(&self) -> Staged<E::View> {
+        Staged::new(self.latest.rows().clone())
+    }
+
+    /// Writes one batch and publishes the state after it.
+    fn write(&mut self, rows: Staged<E::View>, facts: Facts) -> Result<(), Fatal> {
+        self.engine.write(rows.into_batch())?;
+        self.facts = facts;
+        let view = self.engine.view();
+        self.fences.rebalance(&view, self.facts.revision)?;
+        self.latest = view_of(view, &self.facts, &self.fences);
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) = self.latest.clone();
+        Ok(())
+    }
+}
+
+/// Makes the state durable; works beside the writer.
+#[derive(Debug)]
+pub struct Flusher<E: Engine> {
+    engine: Arc<E>,
+}
+
+impl<E: Engine> Clone for Flusher<E> {
+    fn clone(&self) -> Self {
+        Flusher { engine: Arc::clone(&self.engine) }
+    }
+}
+
+impl<E: Engine> Flusher<E> {
+    /// Flushes, and returns the last entry that is durable for certain: the last one applied when it
+    /// was called.
+    ///
+    /// # Errors
+    /// `Fatal`: nothing may be taken for durable any more.
+    pub fn flush(&self) -> Result<Option<LogId>, Fatal> {
+        let applied = facts::applied(&self.engine.view())?;
+        self.engine.flush()?;
+        Ok(applied)
+    }
+
+    /// Sizes of the engine now.
+    pub fn size(&self) -> EngineSize {
+        self.engine.size()
+    }
+}
+
+/// Hands out views of what is published.
+#[derive(Debug)]
+pub struct Reader<E: Engine> {
+    published: Arc<RwLock<ReadView<E::View>>>,
+}
+
+impl<E: Engine> Clone for Reader<E> {
+    fn clone(&self) -> Self {
+        Reader { published: Arc::clone(&self.published) }
+    }
+}
+
+impl<E: Engine> Reader<E> {
+    /// The newest published state.
+    pub fn view(&self) -> ReadView<E::View> {
+        self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a view tells of leases. (`mvcc` does not know them.)
+impl<V: Read> ReadView<V> {
+    /// One lease.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn lease(&self, id: LeaseId) -> Result<Option<Lease>, Fatal> {
+        lease::find(self.rows(), id)
+    }
+
+    /// All leases: ids from 0 up, then negative ones.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn leases(&self) -> Result<Vec<Lease>, Fatal> {
+        lease::all(self.rows())
+    }
+
+    /// The keys that hang on a lease, ascending; none for an unknown lease.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn lease_keys(&self, id: LeaseId) -> Result<Vec<Bytes>, Fatal> {
+        lease::keys(self.rows(), id)
+    }
+}
