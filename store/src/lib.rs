@@ -15,3 +15,4 @@ pub mod seams;
 mod state;
 pub mod store;
 pub mod types;
+pub mod watch;
