@@ -1,9 +1,11 @@
 //! Bramble's store: what all replicas agree on, and its bytes.
+#![cfg_attr(feature = "rocks", doc = include_str!("../README.md"))]
 
 pub mod codec;
 pub mod command;
 pub mod data_dir;
 pub mod disk;
+pub mod embedded;
 pub mod engine;
 pub mod error;
 mod facts;
