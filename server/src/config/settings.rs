@@ -1,0 +1,248 @@
+//! The settings of a member after parsing and checking: plain values, ready to use.
+//!
+//! `Config::default()` is a single member with etcd's defaults; programs that embed a member set
+//! fields on it. Text (flags, environment, YAML) becomes a `Config` in `check.rs`.
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::urls::ListenUrl;
+
+/// Everything a member needs to know before it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Human-readable name of the member.
+    pub name: String,
+    /// Where its data lives.
+    pub data_dir: PathBuf,
+    /// Where clients are listened to (gRPC, and HTTP unless `listen_client_http` is not empty).
+    pub listen_client: Vec<ListenUrl>,
+    /// If not empty, HTTP (health, version) is served here and leaves the gRPC listeners.
+    pub listen_client_http: Vec<ListenUrl>,
+    /// Listeners that serve health endpoints only, for probes; often plain HTTP on the loopback.
+    pub listen_metrics: Vec<ListenUrl>,
+    /// Whether TCP listeners set SO_REUSEPORT.
+    pub reuse_port: bool,
+    /// Client URLs that this member tells the cluster's clients.
+    pub advertise_client: Vec<String>,
+    /// Peer URLs that this member tells the other members. Nothing listens on them yet.
+    pub advertise_peer: Vec<String>,
+    /// Guards against members of another cluster; part of the cluster id.
+    pub initial_cluster_token: String,
+    /// TLS for clients; needed by listeners whose scheme is `https` or `unixs`.
+    pub client_tls: Option<ClientTls>,
+    /// Memory: sizes of memtables and caches.
+    pub profile: Profile,
+    /// The device: log geometry and default timing.
+    pub media: Media,
+    /// Time between heartbeats, 1 ms or more.
+    pub heartbeat: Duration,
+    /// Election timeout, at least five heartbeats, at most 50 s.
+    pub election: Duration,
+    /// Operations allowed in one transaction.
+    pub txn_ops_max: usize,
+    /// Bytes allowed in one request (its encoded command).
+    pub request_bytes_max: usize,
+    /// HTTP/2 streams that one connection may have open at once.
+    pub streams_max: u32,
+    /// How often the server pings an idle connection; zero = never.
+    pub keepalive_interval: Duration,
+    /// How long the server waits for the answer to its ping before it closes.
+    pub keepalive_timeout: Duration,
+    /// What automatic compaction keeps; `None` = it is off.
+    pub auto_compaction: Option<AutoCompaction>,
+    /// Revisions that one step of physical compaction looks at.
+    pub compaction_batch: usize,
+    /// Pause between two such steps.
+    pub compaction_pause: Duration,
+    /// How often an idle watcher that asked for it gets a progress mark.
+    pub watch_progress: Duration,
+    /// Applying a group of entries longer than this is logged.
+    pub warn_apply: Duration,
+    /// Bytes of data after which an alarm is raised. Shown in `status`; not enforced yet.
+    pub quota_bytes: u64,
+    /// Where and how much is logged (used by the `bramble` program only).
+    pub log: LogSettings,
+}
+
+/// Files of client TLS. They are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTls {
+    /// Certificate chain, PEM, leaf first.
+    pub cert_file: PathBuf,
+    /// Private key, PEM (PKCS#8, PKCS#1 or SEC1).
+    pub key_file: PathBuf,
+    /// Authorities whose client certificates are accepted, PEM.
+    pub trusted_ca_file: Option<PathBuf>,
+    /// Revoked client certificates, PEM or DER.
+    pub crl_file: Option<PathBuf>,
+    /// Whether a client must show a certificate that `trusted_ca_file` has signed.
+    pub client_auth: bool,
+    /// Cipher suites allowed under TLS 1.2 by their IANA names; empty = all that rustls has.
+    pub cipher_suites: Vec<String>,
+    /// Oldest protocol version.
+    pub version_min: TlsVersion,
+    /// Newest protocol version.
+    pub version_max: TlsVersion,
+}
+
+/// A version of TLS. Older ones are not spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    V1_2,
+    /// TLS 1.3.
+    V1_3,
+}
+
+/// How much memory may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// Small machines: 16 MiB memtables, one background job, automatic compaction on.
+    Pi,
+    /// Others: 24 MiB memtables, two background jobs, automatic compaction as in etcd (off).
+    #[default]
+    Default,
+}
+
+/// What the data directory lies on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Media {
+    /// Solid-state disk; heartbeat 100 ms, election timeout 1 s.
+    #[default]
+    Ssd,
+    /// Soldered flash; 100 ms, 1 s.
+    Emmc,
+    /// SD card of application class A1 or A2; 250 ms, 2 s.
+    SdA1,
+    /// Any other SD card; 500 ms, 5 s.
+    SdBasic,
+}
+
+impl Media {
+    /// Default heartbeat and election timeout on this device.
+    pub fn timing(self) -> (Duration, Duration) {
+        let (heartbeat_ms, election_ms) = match self {
+            Media::Ssd | Media::Emmc => (100, 1000),
+            Media::SdA1 => (250, 2000),
+            Media::SdBasic => (500, 5000),
+        };
+        (Duration::from_millis(heartbeat_ms), Duration::from_millis(election_ms))
+    }
+}
+
+/// What automatic compaction keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoCompaction {
+    /// History of this length.
+    Periodic(Duration),
+    /// This many revisions before the newest, looked at every five minutes.
+    Revision(i64),
+}
+
+/// The program's own log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Least important level that is written.
+    pub level: LogLevel,
+    /// `None`: lines for people on a terminal, JSON elsewhere.
+    pub format: Option<LogFormat>,
+    /// Where to; each line goes to all of them.
+    pub outputs: Vec<LogOutput>,
+}
+
+/// Level of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum LogLevel {
+    Debug,
+    #[default]
+    Info,
+    Warn,
+    Error,
+}
+
+/// Form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line with zap's keys: level, ts, caller, msg and the fields.
+    Json,
+    /// Text for people.
+    Console,
+}
+
+/// Destination of log lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogOutput {
+    /// Standard error.
+    Stderr,
+    /// Standard output.
+    Stdout,
+    /// Appended to a file.
+    File(PathBuf),
+}
+
+/// etcd's default quota, which 0 stands for.
+pub const QUOTA_BYTES_DEFAULT: u64 = 2 * 1024 * 1024 * 1024;
+
+impl Default for Config {
+    fn default() -> Config {
+        let media = Media::default();
+        let (heartbeat, election) = media.timing();
+        Config {
+            name: "default".into(),
+            data_dir: PathBuf::from("default.bramble"),
+            listen_client: vec![ListenUrl::localhost(2379)],
+            listen_client_http: Vec::new(),
+            listen_metrics: Vec::new(),
+            reuse_port: false,
+            advertise_client: vec!["http://localhost:2379".into()],
+            advertise_peer: vec!["http://localhost:2380".into()],
+            initial_cluster_token: "etcd-cluster".into(),
+            client_tls: None,
+            profile: Profile::default(),
+            media,
+            heartbeat,
+            election,
+            txn_ops_max: 128,
+            request_bytes_max: 1_572_864,
+            streams_max: u32::MAX,
+            keepalive_interval: Duration::from_secs(2 * 3600),
+            keepalive_timeout: Duration::from_secs(20),
+            auto_compaction: None,
+            compaction_batch: 1000,
+            compaction_pause: Duration::from_millis(10),
+            watch_progress: Duration::from_secs(600),
+            warn_apply: Duration::from_millis(100),
+            quota_bytes: QUOTA_BYTES_DEFAULT,
+            log: LogSettings::default(),
+        }
+    }
+}
+
+impl Config {
+    /// How long a request may wait for its commit or read barrier: etcd's 5 s + 2 election timeouts.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5) + 2 * self.election
+    }
+}
+
+impl Default for ClientTls {
+    fn default() -> ClientTls {
+        ClientTls {
+            cert_file: PathBuf::new(),
+            key_file: PathBuf::new(),
+            trusted_ca_file: None,
+            crl_file: None,
+            client_auth: false,
+            cipher_suites: Vec::new(),
+            version_min: TlsVersion::V1_2,
+            version_max: TlsVersion::V1_3,
+        }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> LogSettings {
+        LogSettings { level: LogLevel::Info, format: None, outputs: vec![LogOutput::Stderr] }
+    }
+}

@@ -1,0 +1,155 @@
+//! The apply thread: the only writer of the state.
+//!
+//! It takes groups of committed entries, makes one engine batch of each, and then tells, in this
+//! order: the lease clock, the watch pump, those who wait for answers, those who wait for the
+//! position. So a client that has its answer finds its lease and its change known everywhere.
+//! Between groups it takes bounded steps of physical compaction.
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use bramble_store::engine::any::AnyEngine;
+use bramble_store::error::Fatal;
+use bramble_store::store::{Applied, Scrub, Writer};
+use bramble_store::types::LogId;
+use tokio::sync::watch;
+
+use super::leases::LeaseClock;
+use super::pump::Feed;
+use super::waiters::{Settled, Waiters};
+use crate::failure::Failure;
+use crate::raft::Group;
+
+/// What the apply thread is asked for. Its queue holds one group and one of each other kind at most.
+pub(super) enum Work {
+    /// Apply these.
+    Group(Group),
+    /// Write what has to be there after a flush; dropped when that failed.
+    PrepareFlush(Sender<()>),
+    /// End.
+    Stop,
+}
+
+/// Who is told.
+pub(super) struct Outlets {
+    pub(super) member: u64,
+    pub(super) waiters: Arc<Waiters>,
+    pub(super) feed: Feed,
+    pub(super) leases: Arc<LeaseClock>,
+    pub(super) position: watch::Sender<Option<LogId>>,
+    pub(super) scrubbed: watch::Sender<i64>,
+    /// Called now and then with the bytes applied since the last call.
+    pub(super) nudge_flush: Box<dyn Fn() + Send>,
+    pub(super) failure: Failure,
+}
+
+/// How physical compaction goes on.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    /// Rows of one step.
+    pub(super) rows_max: usize,
+    /// Pause between two steps.
+    pub(super) pause: Duration,
+    /// A group that takes longer is logged.
+    pub(super) warn_after: Duration,
+}
+
+/// Applied bytes after which the background thread looks whether to flush.
+const NUDGE_BYTES: usize = 1 << 20;
+/// A paused thread looks for work at least this often.
+const IDLE: Duration = Duration::from_secs(3600);
+
+pub(super) struct Applier {
+    writer: Writer<AnyEngine>,
+    out: Outlets,
+    pace: Pace,
+    /// When the next step of physical compaction is due; `None` = nothing to erase.
+    next_scrub: Option<Instant>,
+    unnudged_bytes: usize,
+}
+
+impl Applier {
+    pub(super) fn new(writer: Writer<AnyEngine>, out: Outlets, pace: Pace) -> Applier {
+        // A compaction may have been under way when the process ended.
+        Applier { writer, out, pace, next_scrub: Some(Instant::now()), unnudged_bytes: 0 }
+    }
+
+    /// The thread's body.
+    pub(super) fn run(mut self, work: &Receiver<Work>) {
+        loop {
+            let pause = self.next_scrub.map_or(IDLE, |due| due.saturating_duration_since(Instant::now()));
+            let done = match work.recv_timeout(pause) {
+                Ok(Work::Group(group)) => self.apply(group),
+                Ok(Work::PrepareFlush(done)) => self.prepare_flush(&done),
+                Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => self.scrub(),
+            };
+            if let Err(fatal) = done {
+                return self.out.failure.trip(&fatal);
+            }
+        }
+    }
+
+    fn prepare_flush(&mut self, done: &Sender<()>) -> Result<(), Fatal> {
+        self.writer.prepare_flush()?;
+        let _ = done.send(());
+        Ok(())
+    }
+
+    fn apply(&mut self, group: Group) -> Result<(), Fatal> {
+        let begun = Instant::now();
+        let applied = self.writer.apply(&group.entries)?;
+        let took = begun.elapsed();
+        if took > self.pace.warn_after {
+            tracing::warn!(entries = group.entries.len(), took_ms = took.as_millis(), "applying was slow");
+        }
+        if self.out.failure.tripped() {
+            // The log has failed in the meantime: nothing is acknowledged any more.
+            return Ok(());
+        }
+        if applied.answers.iter().any(is_compaction) {
+            self.next_scrub = Some(Instant::now());
+        }
+        self.tell(applied);
+        let _ = group.done.send(());
+        self.count(group.entries.iter().map(crate::raft::entry_bytes).sum());
+        Ok(())
+    }
+
+    fn tell(&mut self, applied: Applied) {
+        self.out.leases.take_effects(&applied.leases);
+        self.out.feed.publish(applied.changes);
+        let last = applied.answers.last().map(|answer| answer.id);
+        self.out.position.send_replace(last.or(self.writer.applied()));
+        for answer in applied.answers {
+            let Some(request) = answer.request.filter(|request| request.member == self.out.member) else {
+                continue;
+            };
+            self.out.waiters.settle(request.counter, Settled::Applied(answer.outcome));
+        }
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.unnudged_bytes += bytes;
+        if self.unnudged_bytes >= NUDGE_BYTES {
+            self.unnudged_bytes = 0;
+            (self.out.nudge_flush)();
+        }
+    }
+
+    fn scrub(&mut self) -> Result<(), Fatal> {
+        self.next_scrub = match self.writer.scrub(self.pace.rows_max)? {
+            Scrub::Idle => None,
+            Scrub::More => Some(Instant::now() + self.pace.pause),
+            Scrub::Done { revision } => {
+                self.out.scrubbed.send_replace(revision);
+                None
+            }
+        };
+        Ok(())
+    }
+}
+
+fn is_compaction(answer: &bramble_store::store::AppliedEntry) -> bool {
+    matches!(answer.outcome, Ok(bramble_store::store::Reply::Compacted { .. }))
+}

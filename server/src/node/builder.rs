@@ -1,0 +1,153 @@
+//! From settings to a running node.
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bramble_store::data_dir::DataDirError;
+use bramble_store::disk::Disk;
+use bramble_store::disk::real::RealDisk;
+use bramble_store::engine::mem::Mem;
+use bramble_store::error::Fatal;
+use bramble_store::seams::{Clock, Entropy};
+
+use super::Node;
+use super::seams::{SystemClock, SystemEntropy};
+use super::start;
+use crate::config::{Config, ListenAddr, ListenUrl};
+use crate::http::listen::ListenError;
+
+/// Why a node cannot start. Each text says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The data cannot be read, or the disk failed.
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+    /// Consensus cannot start on what the log and the engine hold.
+    #[error(transparent)]
+    Raft(#[from] crate::raft::StartError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// An address is not `ip:port` or `localhost:port`.
+    #[error("{0}: not an address to listen on; write ip:port, such as 127.0.0.1:2379")]
+    Address(String),
+    /// A thread could not be made.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Where the bytes go.
+pub(super) enum Storage {
+    /// Into the data directory, with RocksDB as engine.
+    Directory,
+    /// Into a disk of the caller's, with the engine in memory.
+    Given { disk: Arc<dyn Disk>, engine: Mem },
+}
+
+/// Gathers what a node needs, then starts it. Without any call it is etcd's defaults.
+pub struct Builder {
+    pub(super) config: Config,
+    pub(super) storage: Storage,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    /// Addresses given as text; checked when the node is built.
+    client_addrs: Vec<String>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Builder {
+            config: Config::default(),
+            storage: Storage::Directory,
+            clock: Arc::new(SystemClock::start()),
+            entropy: Arc::new(SystemEntropy),
+            client_addrs: Vec::new(),
+        }
+    }
+}
+
+impl Builder {
+    /// All settings at once; later calls change single ones.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Where the data lives.
+    pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.config.data_dir = dir.into();
+        self
+    }
+
+    /// The member's name.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = name.into();
+        self
+    }
+
+    /// Serves clients at `ip:port` instead of where the settings say; port 0 lets the system choose.
+    /// Call it once per address. Clients are told to come to the addresses really bound.
+    pub fn client_addr(mut self, addr: impl Into<String>) -> Self {
+        self.client_addrs.push(addr.into());
+        self
+    }
+
+    /// Listens nowhere: only clients in this process.
+    pub fn in_process_only(mut self) -> Self {
+        self.config.listen_client.clear();
+        self.config.listen_client_http.clear();
+        self.config.listen_metrics.clear();
+        self.config.advertise_client.clear();
+        self
+    }
+
+    /// Keeps the log on `disk` and the state in `engine` instead of in files, for simulations. Start
+    /// again with the same two to continue.
+    pub fn storage(mut self, disk: Arc<dyn Disk>, engine: Mem) -> Self {
+        self.storage = Storage::Given { disk, engine };
+        self
+    }
+
+    /// Another source of time.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Another source of random numbers.
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = entropy;
+        self
+    }
+
+    /// Starts the node. It must be called inside a tokio runtime, which serves its clients.
+    ///
+    /// # Errors
+    /// [`StartError`] says what is wrong and what to do.
+    pub async fn build(mut self) -> Result<Node, StartError> {
+        if !self.client_addrs.is_empty() {
+            let urls = std::mem::take(&mut self.client_addrs);
+            self.config.listen_client = urls.iter().map(|addr| listen_url(addr)).collect::<Result<_, _>>()?;
+            self.config.advertise_client.clear();
+        }
+        start::start(self).await
+    }
+
+    pub(super) fn disk(&self) -> Arc<dyn Disk> {
+        match &self.storage {
+            Storage::Directory => Arc::new(RealDisk),
+            Storage::Given { disk, .. } => disk.clone(),
+        }
+    }
+}
+
+fn listen_url(addr: &str) -> Result<ListenUrl, StartError> {
+    if let Some(port) = addr.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
+        return Ok(ListenUrl { addr: ListenAddr::Localhost(port), tls: false });
+    }
+    addr.parse::<SocketAddr>().map(ListenUrl::tcp).map_err(|_| StartError::Address(addr.into()))
+}

@@ -1,0 +1,386 @@
+//! The in-process client: etcd's API with the wire's semantics in the store's words. The gRPC
+//! services are this client plus conversion, so embedders and the wire cannot drift apart.
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bramble_store::command::Action;
+use bramble_store::error::{Invalid, ReadError, Refusal};
+use bramble_store::mvcc::check::{self, TxnLimits};
+use bramble_store::store::Reply;
+use bramble_store::types::{
+    DeleteReply, DeleteRequest, LeaseId, PutReply, PutRequest, RangeEnd, RangeReply, RangeRequest, TxnReply,
+    TxnRequest,
+};
+use bramble_store::watch::StreamId;
+use tokio::time::{Instant, timeout_at};
+
+pub use super::answers::{
+    Answer, Caller, Consistency, Granted, HashKv, Header, Member, Remaining, Status, WatchCreate,
+    WatchResponse,
+};
+use super::core::{Core, View};
+use super::error::{Error, NotNow, Unknown};
+use super::leases::{Renewal, ttl_min_s};
+pub use super::streams::{WatchRequests, WatchResponses, WatchStream};
+use super::{members, status};
+
+/// Records a range may ask for and still be read on the spot; larger reads leave the async threads.
+const SMALL_LIMIT: i64 = 16;
+/// The longest time to live of a lease, seconds; etcd's number.
+const TTL_MAX_S: i64 = 9_000_000_000;
+
+/// The client. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    core: Arc<Core>,
+}
+
+impl Client {
+    pub(super) fn new(core: Arc<Core>) -> Client {
+        Client { core }
+    }
+
+    /// Cluster and member id, term and current revision, for answers that carry only a header.
+    pub fn header(&self) -> Header {
+        self.core.header(self.core.view().map_or(0, |view| view.revision()))
+    }
+
+    /// Reads a range.
+    ///
+    /// # Errors
+    /// `Invalid::EmptyKey`; `Refusal::Compacted`, `Refusal::Future`; [`NotNow`].
+    pub async fn range(
+        &self,
+        caller: &Caller,
+        request: RangeRequest,
+        consistency: Consistency,
+    ) -> Result<Answer<RangeReply>, Error> {
+        check::range(&request)?;
+        let view = self.fresh(caller, consistency).await?;
+        let body = match is_small(&request) {
+            true => view.range(&request).map_err(|error| self.core.read_error(error))?,
+            false => self.aside(view, move |view| view.range(&request)).await?,
+        };
+        Ok(self.answer(body.revision, body))
+    }
+
+    /// Writes one key.
+    ///
+    /// # Errors
+    /// What is wrong with the request; `Refusal::KeyNotFound`, `Refusal::LeaseNotFound`; [`NotNow`]; [`Unknown`].
+    pub async fn put(&self, caller: &Caller, request: PutRequest) -> Result<Answer<PutReply>, Error> {
+        check::put(&request)?;
+        match self.core.propose(caller, Action::Put(request)).await? {
+            Reply::Put(body) => Ok(self.answer(body.revision, body)),
+            other => Err(self.mismatch(&other)),
+        }
+    }
+
+    /// Deletes a range.
+    ///
+    /// # Errors
+    /// `Invalid::EmptyKey`; [`NotNow`]; [`Unknown`].
+    pub async fn delete(
+        &self,
+        caller: &Caller,
+        request: DeleteRequest,
+    ) -> Result<Answer<DeleteReply>, Error> {
+        check::delete(&request)?;
+        match self.core.propose(caller, Action::Delete(request)).await? {
+            Reply::Delete(body) => Ok(self.answer(body.revision, body)),
+            other => Err(self.mismatch(&other)),
+        }
+    }
+
+    /// Runs a transaction. One without writes is a read: serializable only if `consistency` says so
+    /// (the wire: every range in it is serializable, an empty one too).
+    ///
+    /// # Errors
+    /// What is wrong with the request, or refused by its operations; [`NotNow`]; [`Unknown`].
+    pub async fn txn(
+        &self,
+        caller: &Caller,
+        request: TxnRequest,
+        consistency: Consistency,
+    ) -> Result<Answer<TxnReply>, Error> {
+        let limits = TxnLimits { ops_max: self.core.config.txn_ops_max, ..TxnLimits::default() };
+        check::txn(&request, &limits)?;
+        if request.is_read_only() {
+            let view = self.fresh(caller, consistency).await?;
+            let body = self.aside(view, move |view| view.txn(&request)).await?;
+            return Ok(self.answer(body.revision, body));
+        }
+        match self.core.propose(caller, Action::Txn(request)).await? {
+            Reply::Txn(body) => Ok(self.answer(body.revision, body)),
+            other => Err(self.mismatch(&other)),
+        }
+    }
+
+    /// Raises the compaction floor; `physical` waits until the erasing is done and flushed.
+    ///
+    /// # Errors
+    /// `Refusal::Compacted`, `Refusal::Future`; [`NotNow`]; [`Unknown`].
+    pub async fn compact(&self, caller: &Caller, revision: i64, physical: bool) -> Result<Answer<()>, Error> {
+        let at = match self.core.propose(caller, Action::Compact { revision }).await? {
+            Reply::Compacted { revision } => revision,
+            other => return Err(self.mismatch(&other)),
+        };
+        if physical {
+            self.erased(revision).await?;
+        }
+        Ok(self.answer(at, ()))
+    }
+
+    /// Waits for physical compaction up to `revision`, then for a flush. Takes as long as it takes.
+    async fn erased(&self, revision: i64) -> Result<(), Error> {
+        let mut scrubbed = self.core.scrubbed.clone();
+        tokio::select! {
+            waited = scrubbed.wait_for(|done| *done >= revision) => waited.map(drop).map_err(|_| Unknown::Stopped)?,
+            () = self.stopped() => return Err(Unknown::Stopped.into()),
+        }
+        let flushed = self.core.chores.flush().ok_or(NotNow::TooManyRequests)?;
+        Ok(flushed.await.map_err(|_| Unknown::Stopped)?)
+    }
+
+    /// Makes a lease; id 0 = the server chooses. A time to live below one and a half election
+    /// timeouts is raised to it.
+    ///
+    /// # Errors
+    /// `Invalid::TtlTooLarge`; `Refusal::LeaseExists`; [`NotNow`]; [`Unknown`].
+    pub async fn lease_grant(
+        &self,
+        caller: &Caller,
+        id: LeaseId,
+        ttl_s: i64,
+    ) -> Result<Answer<Granted>, Error> {
+        if ttl_s > TTL_MAX_S {
+            return Err(Invalid::TtlTooLarge { ttl_s }.into());
+        }
+        let ttl_s = ttl_s.max(ttl_min_s(self.core.config.election));
+        loop {
+            let chosen = if id == LeaseId::NONE { self.choose_lease()? } else { id };
+            let granted = self.core.propose(caller, Action::LeaseGrant { id: chosen, ttl_s }).await;
+            return match granted {
+                Err(Error::Refused(Refusal::LeaseExists)) if id == LeaseId::NONE => continue,
+                Ok(Reply::LeaseGranted { revision, id, ttl_s }) => {
+                    Ok(self.answer(revision, Granted { id, ttl_s }))
+                }
+                Ok(other) => Err(self.mismatch(&other)),
+                Err(error) => Err(error),
+            };
+        }
+    }
+
+    /// A positive id that no lease has now.
+    fn choose_lease(&self) -> Result<LeaseId, Error> {
+        let view = self.core.view()?;
+        loop {
+            let id = LeaseId((self.core.entropy.next_u64() >> 1).max(1) as i64);
+            if view.lease(id).map_err(|fatal| self.core.failed(&fatal))?.is_none() {
+                return Ok(id);
+            }
+        }
+    }
+
+    /// Ends a lease and deletes its keys.
+    ///
+    /// # Errors
+    /// `Refusal::LeaseNotFound`; [`NotNow`]; [`Unknown`].
+    pub async fn lease_revoke(&self, caller: &Caller, id: LeaseId) -> Result<Answer<()>, Error> {
+        match self.core.propose(caller, Action::LeaseRevoke { id }).await? {
+            Reply::LeaseRevoked { revision } => Ok(self.answer(revision, ())),
+            other => Err(self.mismatch(&other)),
+        }
+    }
+
+    /// Renews a lease: its full TTL, or 0 when it is unknown or expired.
+    ///
+    /// # Errors
+    /// [`NotNow`].
+    pub async fn lease_keep_alive(&self, caller: &Caller, id: LeaseId) -> Result<Answer<i64>, Error> {
+        let deadline = self.core.deadline();
+        loop {
+            self.core.admit(caller)?;
+            // Before the renewal, so that it is never newer than a revoke that came between.
+            let revision = self.core.view()?.revision();
+            match self.core.leases.renew(id) {
+                Renewal::Renewed(ttl_s) => return Ok(self.answer(revision, ttl_s)),
+                Renewal::Unknown => return Ok(self.answer(revision, 0)),
+                Renewal::Ending if Instant::now() >= deadline => return Err(NotNow::ReadTimedOut.into()),
+                Renewal::NotLeading if Instant::now() >= deadline => return Err(NotNow::NoLeader.into()),
+                Renewal::Ending | Renewal::NotLeading => self.core.leases.changed().await,
+            }
+        }
+    }
+
+    /// What is left of a lease.
+    ///
+    /// # Errors
+    /// [`NotNow`].
+    pub async fn lease_time_to_live(
+        &self,
+        caller: &Caller,
+        id: LeaseId,
+        keys: bool,
+    ) -> Result<Answer<Remaining>, Error> {
+        let deadline = self.core.deadline();
+        let left = loop {
+            self.core.admit(caller)?;
+            match self.core.leases.remaining(id) {
+                (true, left) => break left,
+                (false, _) if Instant::now() >= deadline => return Err(NotNow::NoLeader.into()),
+                (false, _) => self.core.leases.changed().await,
+            }
+        };
+        let view = self.core.view()?;
+        let failed = |fatal| self.core.failed(&fatal);
+        let lease = view.lease(id).map_err(failed)?;
+        let body = match left.zip(lease) {
+            None => Remaining { ttl_s: -1, ..Remaining::default() },
+            Some((left, lease)) => Remaining {
+                ttl_s: left.as_secs() as i64,
+                granted_ttl_s: lease.ttl_s,
+                keys: if keys { view.lease_keys(id).map_err(failed)? } else { Vec::new() },
+            },
+        };
+        Ok(self.answer(view.revision(), body))
+    }
+
+    /// All leases, soonest to expire first on the leader.
+    ///
+    /// # Errors
+    /// [`NotNow`].
+    pub async fn leases(&self, caller: &Caller) -> Result<Answer<Vec<LeaseId>>, Error> {
+        self.core.admit(caller)?;
+        let view = self.core.view()?;
+        let ids = match self.core.leases.by_expiry() {
+            Some(ids) => ids,
+            None => {
+                let leases = view.leases().map_err(|fatal| self.core.failed(&fatal))?;
+                leases.iter().map(|lease| lease.id).collect()
+            }
+        };
+        Ok(self.answer(view.revision(), ids))
+    }
+
+    /// The members, by id. The header has no revision, as in etcd.
+    ///
+    /// # Errors
+    /// [`NotNow`].
+    pub async fn members(
+        &self,
+        caller: &Caller,
+        consistency: Consistency,
+    ) -> Result<Answer<Vec<Member>>, Error> {
+        let view = self.fresh(caller, consistency).await?;
+        Ok(self.answer(0, members::list(&self.core, &view)?))
+    }
+
+    /// This member's status; local, needs no leader.
+    ///
+    /// # Errors
+    /// `NotNow::Stopped`.
+    pub async fn status(&self, _caller: &Caller) -> Result<Answer<Status>, Error> {
+        let view = self.core.view()?;
+        Ok(self.answer(view.revision(), status::of(&self.core, &view)?))
+    }
+
+    /// The hash of the history up to a revision; 0 = current.
+    ///
+    /// # Errors
+    /// `Refusal::Compacted`, `Refusal::Future`; [`NotNow`].
+    pub async fn hash_kv(&self, caller: &Caller, revision: i64) -> Result<Answer<HashKv>, Error> {
+        self.core.admit(caller)?;
+        let view = self.core.view()?;
+        let (at, compact_revision) = (view.revision(), view.compacted());
+        let (hash, hash_revision) = self.aside(view, move |view| view.hash_kv(revision)).await?;
+        Ok(self.answer(at, HashKv { hash, compact_revision, hash_revision }))
+    }
+
+    /// Active alarms as (member id, alarm number); a linearizable read, no log entry.
+    ///
+    /// # Errors
+    /// [`NotNow`].
+    pub async fn alarms(&self, caller: &Caller) -> Result<Answer<Vec<(u64, i32)>>, Error> {
+        let view = self.fresh(caller, Consistency::Linearizable).await?;
+        Ok(self.answer(view.revision(), Vec::new()))
+    }
+
+    /// Opens a watch stream.
+    ///
+    /// # Errors
+    /// [`NotNow`].
+    pub async fn watch(&self, caller: &Caller) -> Result<WatchStream, Error> {
+        self.core.admit(caller)?;
+        let stream = StreamId(self.core.streams.fetch_add(1, Ordering::Relaxed));
+        Ok(WatchStream::open(&self.core, stream)?)
+    }
+
+    /// Runs until the member stops; streams that the pump does not end (keep-alives) end by it.
+    pub async fn stopped(&self) {
+        tokio::select! {
+            () = self.core.stop.cancelled() => {}
+            _ = self.core.failure.wait() => {}
+        }
+    }
+
+    /// Runs until the member has lost its leader for three election timeouts (for `hasleader` streams).
+    pub async fn leader_lost(&self) {
+        let mut seen = self.core.raft.standing();
+        loop {
+            let given_up = match seen.leader {
+                Some(_) => None,
+                None => Some(Instant::now() + self.core.config.election * 3),
+            };
+            seen = loop {
+                let change = self.core.raft.standing_change(seen);
+                let changed = match given_up {
+                    None => change.await,
+                    Some(deadline) => timeout_at(deadline, change).await.ok().flatten(),
+                };
+                match changed {
+                    None => return,
+                    // Terms come and go without a leader: the patience goes on running out.
+                    Some(now) if now.leader.is_none() && given_up.is_some() => seen = now,
+                    Some(now) => break now,
+                }
+            };
+        }
+    }
+
+    /// The newest state, or one at least as new as every acknowledged write.
+    async fn fresh(&self, caller: &Caller, consistency: Consistency) -> Result<View, Error> {
+        self.core.admit(caller)?;
+        match consistency {
+            Consistency::Linearizable => self.core.barrier().await?,
+            Consistency::Serializable => {}
+        }
+        Ok(self.core.view()?)
+    }
+
+    /// Runs a read that may be long away from the async threads.
+    async fn aside<T: Send + 'static>(
+        &self,
+        view: View,
+        read: impl FnOnce(View) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Error> {
+        match tokio::task::spawn_blocking(move || read(view)).await {
+            Ok(read) => read.map_err(|error| self.core.read_error(error)),
+            Err(_) => Err(NotNow::Stopped.into()),
+        }
+    }
+
+    fn answer<T>(&self, revision: i64, body: T) -> Answer<T> {
+        Answer { header: self.core.header(revision), body }
+    }
+
+    /// The store answered one kind of command with the reply of another.
+    fn mismatch(&self, reply: &Reply) -> Error {
+        let what = format!("a command was answered with {reply:?}");
+        self.core.failed(&bramble_store::error::Fatal::Inconsistent(what)).into()
+    }
+}
+
+fn is_small(request: &RangeRequest) -> bool {
+    request.range.end == RangeEnd::Single || (1..=SMALL_LIMIT).contains(&request.limit)
+}

@@ -1,0 +1,306 @@
+//! What all parts of a running node share, and the two things everything is made of: propose and read.
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bramble_store::codec;
+use bramble_store::command::{Action, Command, Origin, RequestId};
+use bramble_store::data_dir::Ids;
+use bramble_store::engine::EngineSize;
+use bramble_store::engine::any::{AnyEngine, AnyView};
+use bramble_store::error::{Fatal, ReadError};
+use bramble_store::seams::{Clock, Entropy};
+use bramble_store::store::{Flusher, ReadView, Reader, Reply};
+use bramble_store::types::LogId;
+use bytes::Bytes;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::answers::{Caller, Header};
+use super::background::Chores;
+use super::error::{Error, NotNow, Unknown};
+use super::leases::LeaseClock;
+use super::pump;
+use super::waiters::{Settled, Waiters};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::raft::{Consensus, Setback};
+
+/// A pinned state.
+pub(super) type View = ReadView<AnyView>;
+
+/// Committed entries that may wait for the apply thread before proposals are refused; etcd's number.
+const UNAPPLIED_MAX: u64 = 5000;
+/// Bytes of proposals under way, in KiB. The next one waits, then is refused.
+pub(super) const IN_FLIGHT_KIB_MAX: usize = 32 << 10;
+/// Linearizable reads waiting for a barrier. The next one is refused.
+pub(super) const READS_MAX: usize = 65_536;
+/// Pause before a proposal is made again that Raft did not take.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// How long a proposal is slowed down when the ring is three quarters full.
+const SLOW_PAUSE: Duration = Duration::from_millis(20);
+
+pub(super) struct Core {
+    pub(super) ids: Ids,
+    pub(super) config: Config,
+    /// Largest command: what the settings allow, and what fits into a segment of the log.
+    pub(super) command_bytes_max: u64,
+    /// Where clients are told to come, after ports were chosen.
+    pub(super) client_urls: Vec<String>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) raft: Arc<Consensus>,
+    /// Taken out when the node stops, so that the engine closes though clients live on.
+    pub(super) state: RwLock<Option<State>>,
+    pub(super) waiters: Arc<Waiters>,
+    pub(super) position: watch::Receiver<Option<LogId>>,
+    pub(super) scrubbed: watch::Receiver<i64>,
+    pub(super) leases: Arc<LeaseClock>,
+    pub(super) pump: Arc<pump::Shared>,
+    pub(super) chores: Chores,
+    pub(super) failure: Failure,
+    pub(super) stop: CancellationToken,
+    /// Counts proposals from a random number on: entries of an earlier run that are replayed must not
+    /// answer callers of this one.
+    pub(super) counter: AtomicU64,
+    pub(super) streams: AtomicU64,
+    pub(super) in_flight: Arc<Semaphore>,
+    pub(super) reads: mpsc::Sender<oneshot::Sender<u64>>,
+}
+
+/// The ways to look at the state.
+pub(super) struct State {
+    pub(super) reader: Reader<AnyEngine>,
+    pub(super) flusher: Flusher<AnyEngine>,
+}
+
+impl Core {
+    /// Whether the node serves.
+    pub(super) fn alive(&self) -> Result<(), NotNow> {
+        match self.stop.is_cancelled() || self.failure.tripped() {
+            true => Err(NotNow::Stopped),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether it serves this caller.
+    pub(super) fn admit(&self, caller: &Caller) -> Result<(), NotNow> {
+        self.alive()?;
+        match caller.require_leader && self.raft.standing().leader.is_none() {
+            true => Err(NotNow::NoLeader),
+            false => Ok(()),
+        }
+    }
+
+    /// Lets go of the engine; requests are refused from now on.
+    pub(super) fn close_state(&self) {
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether this member leads, as far as it knows.
+    pub(super) fn leads(&self) -> bool {
+        self.raft.standing().leader == Some(self.ids.member)
+    }
+
+    /// The newest published state.
+    pub(super) fn view(&self) -> Result<View, NotNow> {
+        self.alive()?;
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.as_ref().map(|state| state.reader.view()).ok_or(NotNow::Stopped)
+    }
+
+    /// Sizes of the engine.
+    pub(super) fn size(&self) -> Result<EngineSize, NotNow> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.as_ref().map(|state| state.flusher.size()).ok_or(NotNow::Stopped)
+    }
+
+    /// A header for an answer at `revision`.
+    pub(super) fn header(&self, revision: i64) -> Header {
+        Header {
+            cluster_id: self.ids.cluster,
+            member_id: self.ids.member,
+            revision,
+            raft_term: self.raft.standing().term,
+        }
+    }
+
+    /// This node cannot go on.
+    pub(super) fn failed(&self, fatal: &Fatal) -> NotNow {
+        self.failure.trip(fatal);
+        NotNow::Stopped
+    }
+
+    pub(super) fn read_error(&self, error: ReadError) -> Error {
+        match error {
+            ReadError::Refused(refusal) => refusal.into(),
+            ReadError::Fatal(fatal) => self.failed(&fatal).into(),
+        }
+    }
+
+    /// When a request that comes now is given up.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.config.request_timeout()
+    }
+
+    /// Waits until a view is at least as new as every write acknowledged before the call.
+    pub(super) async fn barrier(&self) -> Result<(), Error> {
+        let deadline = self.deadline();
+        let (answer, index) = oneshot::channel();
+        self.reads.try_send(answer).map_err(|_| match self.alive() {
+            Ok(()) => NotNow::TooManyRequests,
+            Err(stopped) => stopped,
+        })?;
+        let index = match timeout_at(deadline, index).await {
+            Ok(Ok(index)) => index,
+            Ok(Err(_)) => return Err(self.alive().err().unwrap_or(NotNow::LeaderChanged).into()),
+            Err(_) => return Err(NotNow::ReadTimedOut.into()),
+        };
+        self.applied_to(index, deadline).await
+    }
+
+    async fn applied_to(&self, index: u64, deadline: Instant) -> Result<(), Error> {
+        let reached = |at: &Option<LogId>| at.is_some_and(|at| at.index >= index);
+        if reached(&self.position.borrow()) {
+            return Ok(());
+        }
+        let mut position = self.position.clone();
+        tokio::select! {
+            biased;
+            waited = timeout_at(deadline, position.wait_for(reached)) => match waited {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(_)) => Err(NotNow::Stopped.into()),
+                Err(_) => Err(NotNow::ReadTimedOut.into()),
+            },
+            _ = self.failure.wait() => Err(NotNow::Stopped.into()),
+        }
+    }
+
+    /// Proposes for a caller and waits for the answer.
+    pub(super) async fn propose(&self, caller: &Caller, action: Action) -> Result<Reply, Error> {
+        self.admit(caller)?;
+        let origin = Origin { user: caller.user.clone(), auth_revision: 0 };
+        self.propose_command(origin, None, action).await
+    }
+
+    /// Proposes for the node itself.
+    pub(super) async fn propose_own(&self, action: Action) -> Result<Reply, Error> {
+        self.alive()?;
+        self.propose_command(Origin::default(), None, action).await
+    }
+
+    /// Proposes as the leader of `term`; overtaken when another leads by then.
+    pub(super) async fn propose_fenced(&self, action: Action, term: u64) -> Result<Reply, Error> {
+        self.alive()?;
+        self.propose_command(Origin::default(), Some(term), action).await
+    }
+
+    async fn propose_command(
+        &self,
+        origin: Origin,
+        fence_term: Option<u64>,
+        action: Action,
+    ) -> Result<Reply, Error> {
+        let deadline = self.deadline();
+        let counter = self.counter.fetch_add(1, Ordering::Relaxed);
+        let request = RequestId { member: self.ids.member, counter };
+        let bytes = codec::encode(&Command { request, origin, required_version: 1, fence_term, action });
+        if bytes.len() as u64 > self.command_bytes_max {
+            return Err(NotNow::TooLarge.into());
+        }
+        self.make_room(deadline).await?;
+        loop {
+            match self.propose_once(counter, bytes.clone(), deadline).await? {
+                Settled::Applied(outcome) => return outcome.map_err(Error::from),
+                Settled::SetBack(Setback::NotLeader) => sleep(RETRY_PAUSE).await,
+                Settled::SetBack(Setback::Stopped) => return Err(NotNow::Stopped.into()),
+                Settled::SetBack(Setback::Lost) => {
+                    return Err(self.alive().map_or(Unknown::Stopped, |()| Unknown::LeaderLost).into());
+                }
+            }
+            self.alive()?;
+            if Instant::now() >= deadline {
+                return Err(Unknown::TimedOut.into());
+            }
+        }
+    }
+
+    /// One attempt. An error here leaves the outcome open.
+    async fn propose_once(&self, counter: u64, bytes: Bytes, deadline: Instant) -> Result<Settled, Error> {
+        let kib = bytes.len().div_ceil(1024).min(IN_FLIGHT_KIB_MAX) as u32;
+        let place = match timeout_at(deadline, self.in_flight.clone().acquire_many_owned(kib)).await {
+            Ok(Ok(place)) => place,
+            Ok(Err(_)) => return Err(NotNow::Stopped.into()),
+            Err(_) => return Err(NotNow::TooManyRequests.into()),
+        };
+        let mut waiting = self.waiters.wait_for(counter);
+        let waiters = self.waiters.clone();
+        let set_back = move |setback| {
+            waiters.settle(counter, Settled::SetBack(setback));
+        };
+        // The place is given up when Raft lets go of the entry, not when the caller loses patience.
+        let held = move |setback: Option<Setback>| {
+            if let Some(setback) = setback {
+                set_back(setback);
+            }
+            drop(place);
+        };
+        let proposed = self.raft.propose(bytes, held);
+        match timeout_at(deadline, async {
+            proposed.await;
+            waiting.settled().await
+        })
+        .await
+        {
+            Ok(Some(settled)) => Ok(settled),
+            Ok(None) => Err(Unknown::Stopped.into()),
+            Err(_) => Err(Unknown::TimedOut.into()),
+        }
+    }
+
+    /// Refuses, or slows down, while what is accepted cannot be kept up with.
+    async fn make_room(&self, deadline: Instant) -> Result<(), Error> {
+        let committed = self.raft.standing().committed.map_or(0, |id| id.index);
+        let applied = self.position.borrow().map_or(0, |id| id.index);
+        if committed > applied + UNAPPLIED_MAX {
+            return Err(NotNow::TooManyRequests.into());
+        }
+        let usage = self.raft.log_counts().usage;
+        if usage.used_bytes * 10 >= usage.ring_bytes * 9 {
+            self.chores.nudge();
+            return Err(NotNow::TooManyRequests.into());
+        }
+        if usage.used_bytes * 4 >= usage.ring_bytes * 3 {
+            self.chores.nudge();
+            let _ = timeout_at(deadline, sleep(SLOW_PAUSE)).await;
+        }
+        Ok(())
+    }
+}
+
+/// Serves read barriers: one question to Raft for all readers that wait.
+pub(super) async fn serve_barriers(raft: Arc<Consensus>, mut reads: mpsc::Receiver<oneshot::Sender<u64>>) {
+    let mut waiting: Vec<oneshot::Sender<u64>> = Vec::new();
+    loop {
+        if waiting.is_empty() && reads.recv_many(&mut waiting, READS_MAX).await == 0 {
+            return;
+        }
+        match raft.read_index().await {
+            Ok(index) => {
+                for reader in waiting.drain(..) {
+                    let _ = reader.send(index);
+                }
+            }
+            Err(Setback::Stopped) => return,
+            Err(_) => {
+                // No leader yet: ask again for those who still wait. Newcomers join them.
+                sleep(RETRY_PAUSE).await;
+                while let Ok(reader) = reads.try_recv() {
+                    waiting.push(reader);
+                }
+                waiting.retain(|reader| !reader.is_closed());
+            }
+        }
+    }
+}

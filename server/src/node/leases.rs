@@ -1,0 +1,167 @@
+//! The lease clock: the leader alone decides when a lease ends, by its monotonic clock, and proposes
+//! the revoke like any client. The apply thread tells it of grants and revokes.
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bramble_store::command::Action;
+use bramble_store::lease::deadlines::Deadlines;
+use bramble_store::seams::Clock;
+use bramble_store::store::LeaseEffect;
+use bramble_store::types::LeaseId;
+use futures_util::StreamExt;
+use tokio::sync::Notify;
+
+use super::core::Core;
+use crate::raft::Standing;
+
+/// Time between two looks for expired leases.
+const SCAN_EVERY: Duration = Duration::from_millis(500);
+/// Leases revoked in one look.
+const SCAN_MAX: usize = 500;
+/// Revokes under way at once.
+const REVOKES_MAX: usize = 16;
+
+/// The deadlines, shared between the apply thread, the scan and those who ask.
+pub(super) struct LeaseClock {
+    deadlines: Mutex<Deadlines>,
+    clock: Arc<dyn Clock>,
+    /// A lease was revoked, or this node began or ceased to lead.
+    changed: Notify,
+}
+
+/// What a renewal found.
+pub(super) enum Renewal {
+    /// Renewed for so many seconds.
+    Renewed(i64),
+    /// It has ended and its revoke is under way.
+    Ending,
+    /// There is no such lease.
+    Unknown,
+    /// This node does not lead.
+    NotLeading,
+}
+
+impl LeaseClock {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> LeaseClock {
+        LeaseClock { deadlines: Mutex::new(Deadlines::new()), clock, changed: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Deadlines> {
+        self.deadlines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From the apply thread, before anybody gets the answer.
+    pub(super) fn take_effects(&self, effects: &[LeaseEffect]) {
+        if effects.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        let mut deadlines = self.lock();
+        for effect in effects {
+            match effect {
+                LeaseEffect::Granted(lease) => deadlines.granted(lease, now),
+                LeaseEffect::Revoked(id) => deadlines.revoked(*id),
+            }
+        }
+        drop(deadlines);
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn renew(&self, id: LeaseId) -> Renewal {
+        let now = self.clock.now();
+        let mut deadlines = self.lock();
+        if !deadlines.leading() {
+            return Renewal::NotLeading;
+        }
+        match deadlines.renew(id, now) {
+            Some(ttl_s) => Renewal::Renewed(ttl_s),
+            None if deadlines.remaining(id, now).is_some() => Renewal::Ending,
+            None => Renewal::Unknown,
+        }
+    }
+
+    /// Whether this node leads, and what is left of the lease.
+    pub(super) fn remaining(&self, id: LeaseId) -> (bool, Option<Duration>) {
+        let deadlines = self.lock();
+        (deadlines.leading(), deadlines.remaining(id, self.clock.now()))
+    }
+
+    /// All leases, soonest to end first; `None` when this node does not lead.
+    pub(super) fn by_expiry(&self) -> Option<Vec<LeaseId>> {
+        let deadlines = self.lock();
+        deadlines.leading().then(|| deadlines.by_expiry())
+    }
+
+    /// Waits until a lease was revoked or leading changed, or a little while.
+    pub(super) async fn changed(&self) {
+        let _ = tokio::time::timeout(Duration::from_millis(100), self.changed.notified()).await;
+    }
+}
+
+/// The scan, for as long as the node runs.
+pub(super) async fn run(core: Arc<Core>) {
+    let mut standing = Standing::default();
+    loop {
+        let change = core.raft.standing_change(standing);
+        match tokio::time::timeout(SCAN_EVERY, change).await {
+            Ok(None) => return,
+            Ok(Some(now)) => {
+                standing = now;
+                core.leases.lock().demote();
+            }
+            Err(_) => {}
+        }
+        if standing.leader == Some(core.ids.member) {
+            if !core.leases.lock().leading() {
+                take_over(&core).await;
+            }
+            revoke_due(&core, standing.term).await;
+        }
+    }
+}
+
+/// A new leader gives every lease its time again, once it has applied what came before it.
+async fn take_over(core: &Arc<Core>) {
+    if core.barrier().await.is_err() {
+        return;
+    }
+    let asking = core.clone();
+    let promoted = tokio::task::spawn_blocking(move || {
+        // Under the lock, so that a grant or revoke applied meanwhile comes after.
+        let mut deadlines = asking.leases.lock();
+        let leases = asking.view()?.leases().map_err(|fatal| asking.failed(&fatal))?;
+        deadlines.promote(&leases, asking.clock.now(), asking.config.election);
+        Ok::<(), super::error::NotNow>(())
+    });
+    let _ = promoted.await;
+    core.leases.changed.notify_waiters();
+}
+
+async fn revoke_due(core: &Arc<Core>, term: u64) {
+    let due = core.leases.lock().due(core.clock.now(), SCAN_MAX);
+    let revokes = futures_util::stream::iter(due);
+    revokes
+        .for_each_concurrent(REVOKES_MAX, async |id| {
+            // Refused or lost ones come again in 3 s if the lease is still there.
+            let revoked = core.propose_fenced(Action::LeaseRevoke { id }, term).await;
+            tracing::debug!(lease = id.0, ok = revoked.is_ok(), "lease expired");
+        })
+        .await;
+}
+
+/// The shortest time to live: one and a half election timeouts, in whole seconds.
+pub(super) fn ttl_min_s(election: Duration) -> i64 {
+    (election * 3 / 2).as_secs_f64().ceil() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shortest_ttl_is_etcds() {
+        assert_eq!(ttl_min_s(Duration::from_millis(1000)), 2);
+        assert_eq!(ttl_min_s(Duration::from_millis(2000)), 3);
+        assert_eq!(ttl_min_s(Duration::from_millis(5000)), 8);
+    }
+}

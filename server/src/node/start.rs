@@ -1,0 +1,269 @@
+//! Starting: open what is on disk, replay what the engine has not, serve.
+//!
+//! *Recovery is apply*: the engine holds what it had flushed, Raft hands the committed rest of
+//! the log to the same apply thread as ever. Nothing is initialised again that was once written.
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, RwLock};
+use std::thread::JoinHandle;
+
+use bramble_store::data_dir::{DataDir, Ids};
+use bramble_store::engine::Profile as EngineProfile;
+use bramble_store::engine::any::AnyEngine;
+use bramble_store::engine::rocks::{Rocks, RocksOptions};
+use bramble_store::log::{Log, LogOptions, Recovered};
+use bramble_store::store::{self, Reader, Writer};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::apply::{Applier, Outlets, Pace, Work};
+use super::background::{Background, Chores};
+use super::builder::{Builder, StartError, Storage};
+use super::client::Client;
+use super::core::{self, Core, IN_FLIGHT_KIB_MAX, READS_MAX, State};
+use super::leases::{self, LeaseClock};
+use super::pump::{self, Feed, Pump};
+use super::waiters::Waiters;
+use super::{Node, Parts, compactor, ids};
+use crate::config::{Config, Media, Profile};
+use crate::failure::Failure;
+use crate::http::listen::{Apps, Listeners};
+use crate::raft::members::{Members, Peer};
+use crate::raft::{self, Consensus};
+use crate::{http, rpc};
+
+/// A response of a watcher that allows fragments may be this much larger than the largest request.
+const FRAGMENT_SLACK_BYTES: usize = 512 << 10;
+
+/// What was on disk.
+struct Opened {
+    dir: DataDir,
+    writer: Writer<AnyEngine>,
+    reader: Reader<AnyEngine>,
+    log: (Log, Recovered),
+}
+
+pub(super) async fn start(builder: Builder) -> Result<Node, StartError> {
+    // Before the data: a second process that serves the same port is told so, not the directory's lock.
+    let listeners = Listeners::bind(&builder.config)?;
+    let client_urls = client_urls(&builder.config, &listeners);
+    let (opened, builder) =
+        tokio::task::spawn_blocking(move || open(&builder).map(|opened| (opened, builder)))
+            .await
+            .map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
+    let (core, mut parts, dir) = assemble(builder, opened, client_urls).await?;
+    parts.dir = Some(dir);
+    parts.started = true;
+    let client = Client::new(core.clone());
+    parts.addrs = listeners.addrs();
+    parts.served = Some(serve(&core, listeners, client));
+    Ok(Node { core, parts: Some(parts) })
+}
+
+fn open(builder: &Builder) -> Result<Opened, StartError> {
+    let config = &builder.config;
+    let member = ids::member_id(&config.advertise_peer, &config.initial_cluster_token);
+    // Not 0, so that "no instance" can be told from one.
+    let instance = builder.entropy.next_u64().max(1);
+    let new_ids = Ids { cluster: ids::cluster_id(&[member]), member, instance };
+    let disk = builder.disk();
+    let dir = DataDir::open(disk.clone(), &config.data_dir, new_ids)?;
+    let engine = match &builder.storage {
+        Storage::Given { engine, .. } => AnyEngine::from(engine.clone()),
+        Storage::Directory => {
+            AnyEngine::from(Rocks::open(&dir.engine_path(), rocks_options(config.profile))?)
+        }
+    };
+    let (writer, reader) = store::open(engine)?;
+    let log = Log::open(disk, &dir.log_path(), log_options(config.media))?;
+    if log.1.torn_frames > 0 {
+        tracing::warn!(frames = log.1.torn_frames, "the log's last write was torn and has been cut off");
+    }
+    Ok(Opened { dir, writer, reader, log })
+}
+
+fn rocks_options(profile: Profile) -> RocksOptions {
+    let profile = match profile {
+        Profile::Pi => EngineProfile::Pi,
+        Profile::Default => EngineProfile::Default,
+    };
+    RocksOptions { profile }
+}
+
+fn log_options(media: Media) -> LogOptions {
+    // Entries that may be asked for again are kept in memory by the raft side.
+    let options = LogOptions { recent_bytes: 0, ..LogOptions::default() };
+    match media {
+        Media::Ssd | Media::Emmc => options,
+        // Poor cards program 16 KiB pages: smaller frames would be rewritten inside.
+        Media::SdA1 => options,
+        Media::SdBasic => LogOptions { frame_align: 16 << 10, segment_bytes: 64 << 20, ..options },
+    }
+}
+
+/// Engine bytes that are not durable before a flush is due: the profile's memtables.
+fn flush_budget(profile: Profile) -> u64 {
+    match profile {
+        Profile::Pi => 16 << 20,
+        Profile::Default => 24 << 20,
+    }
+}
+
+fn client_urls(config: &Config, listeners: &Listeners) -> Vec<String> {
+    if !config.advertise_client.is_empty() {
+        return config.advertise_client.clone();
+    }
+    let scheme = if config.listen_client.iter().any(|url| url.tls) { "https" } else { "http" };
+    listeners.addrs().iter().map(|addr| format!("{scheme}://{addr}")).collect()
+}
+
+/// Makes the threads and joins them by their queues.
+async fn assemble(
+    builder: Builder,
+    opened: Opened,
+    client_urls: Vec<String>,
+) -> Result<(Arc<Core>, Parts, DataDir), StartError> {
+    let Builder { config, clock, entropy, .. } = builder;
+    let Opened { dir, writer, reader, log } = opened;
+    let failure = Failure::new();
+    let (ids, view) = (dir.ids(), reader.view());
+    let (applied, membership) = (writer.applied(), view.membership().cloned());
+    drop(view);
+    let flusher = writer.flusher();
+    let command_bytes_max = log.0.entry_bytes_max().min(config.request_bytes_max as u64);
+    let waiters = Arc::new(Waiters::default());
+    let leases = Arc::new(LeaseClock::new(clock.clone()));
+    let pump_shared = Arc::new(pump::Shared::default());
+    let (chores, chore_queue) = Chores::queue();
+    let (position_sender, position) = watch::channel(applied);
+    let (scrubbed_sender, scrubbed) = watch::channel(-1);
+    let nudge = chores.clone();
+    let outlets = Outlets {
+        member: ids.member,
+        waiters: waiters.clone(),
+        feed: Feed(pump_shared.clone()),
+        leases: leases.clone(),
+        position: position_sender,
+        scrubbed: scrubbed_sender,
+        nudge_flush: Box::new(move || nudge.nudge()),
+        failure: failure.clone(),
+    };
+    // From here on a failure to start must not leave threads behind: `parts` stops them when dropped.
+    let mut parts = Parts::new(pump_shared.clone(), chores.clone(), waiters.clone(), failure.clone());
+    let (work, work_queue) = channel();
+    let applier = Applier::new(writer, outlets, pace(&config));
+    parts.run_applier(work.clone(), spawn("apply", move || applier.run(&work_queue))?);
+    let pump = Pump {
+        shared: pump_shared.clone(),
+        reader: reader.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        progress_every: config.watch_progress,
+        fragment_bytes: config.request_bytes_max + FRAGMENT_SLACK_BYTES,
+        failure: failure.clone(),
+    };
+    parts.pump = Some(pump.spawn().map_err(StartError::Thread)?);
+    let raft = Consensus::start(raft::Start {
+        id: ids.member,
+        first: first_members(&config, ids, &client_urls),
+        heartbeat: config.heartbeat,
+        election: config.election,
+        log,
+        applied,
+        membership,
+        apply: inbox(work.clone()),
+        failure: failure.clone(),
+    })
+    .await?;
+    let raft = Arc::new(raft);
+    parts.raft = Some(raft.clone());
+    let background = Background {
+        flusher: flusher.clone(),
+        applier: work,
+        raft: raft.clone(),
+        budget_bytes: flush_budget(config.profile),
+        chores: chores.clone(),
+        failure: failure.clone(),
+    };
+    parts.background = Some(background.spawn(chore_queue).map_err(StartError::Thread)?);
+    let (reads, read_queue) = mpsc::channel(READS_MAX);
+    parts.tasks.push(raft.spawn(core::serve_barriers(raft.clone(), read_queue)));
+    let auto_compaction = config.auto_compaction;
+    let counter = AtomicU64::new(entropy.next_u64() >> 8);
+    let core = Arc::new(Core {
+        ids,
+        config,
+        command_bytes_max,
+        client_urls,
+        clock,
+        entropy,
+        raft: raft.clone(),
+        state: RwLock::new(Some(State { reader, flusher })),
+        waiters,
+        position,
+        scrubbed,
+        leases,
+        pump: pump_shared,
+        chores,
+        failure,
+        stop: CancellationToken::new(),
+        counter,
+        streams: AtomicU64::new(0),
+        in_flight: Arc::new(Semaphore::new(IN_FLIGHT_KIB_MAX)),
+        reads,
+    });
+    parts.tasks.push(raft.spawn(leases::run(core.clone())));
+    parts.tasks.push(raft.spawn(abandon_on_failure(core.clone())));
+    if let Some(setting) = auto_compaction {
+        parts.tasks.push(raft.spawn(compactor::run(core.clone(), setting)));
+    }
+    Ok((core, parts, dir))
+}
+
+fn pace(config: &Config) -> Pace {
+    Pace { rows_max: config.compaction_batch, pause: config.compaction_pause, warn_after: config.warn_apply }
+}
+
+/// The membership that a new data directory begins with: this member, the only voter.
+fn first_members(config: &Config, ids: Ids, client_urls: &[String]) -> Members {
+    let peer = Peer {
+        instance: ids.instance,
+        name: config.name.clone(),
+        peer_urls: config.advertise_peer.clone(),
+        client_urls: client_urls.to_vec(),
+    };
+    Members::sole(ids.member, peer)
+}
+
+/// A failed node answers nobody any more: those who wait are told at once.
+async fn abandon_on_failure(core: Arc<Core>) {
+    core.failure.wait().await;
+    core.waiters.abandon();
+    core.pump.close();
+}
+
+fn inbox(work: Sender<Work>) -> raft::Inbox {
+    // Raft's tasks share one thread, but the inbox must be usable from any.
+    let work = std::sync::Mutex::new(work);
+    Box::new(move |group| {
+        let work = work.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        work.send(Work::Group(group)).is_ok()
+    })
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    std::thread::Builder::new().name(name.into()).spawn(body).map_err(StartError::Thread)
+}
+
+fn serve(core: &Arc<Core>, listeners: Listeners, client: Client) -> tokio::task::JoinHandle<()> {
+    let limits = rpc::RpcLimits {
+        request_bytes_max: core.config.request_bytes_max,
+        txn_ops_max: core.config.txn_ops_max,
+    };
+    let apps = Apps {
+        rpc: rpc::routes(client.clone(), limits).prepare().into_axum_router(),
+        http: http::routes(client.clone()),
+        metrics: http::health::probes(client),
+    };
+    listeners.serve(apps, core.stop.clone())
+}

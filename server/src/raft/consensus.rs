@@ -1,0 +1,325 @@
+//! The handle on a running Raft: propose, read barrier, standing, stop.
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bramble_store::log::{Log, Recovered};
+use bramble_store::types::LogId;
+use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::raft::ClientWriteResult;
+use openraft::type_config::alias::WatchReceiverOf;
+use openraft::{Config, Raft, RaftMetrics, ReadPolicy, SnapshotPolicy};
+use tokio::runtime::{Handle, Runtime};
+
+use super::applied::AppliedState;
+use super::log_store::LogStore;
+use super::log_thread::{self, LogCounts, Order, SharedLog};
+use super::machine::{Inbox, Machine};
+use super::members::Members;
+use super::network::Links;
+use super::types::{self, Opaque, Settle, Types};
+use crate::failure::Failure;
+
+/// What Raft starts from.
+pub struct Start {
+    /// This member.
+    pub id: u64,
+    /// The first membership; used only when nothing was ever written here.
+    pub first: Members,
+    /// Time between heartbeats.
+    pub heartbeat: Duration,
+    /// Shortest election timeout; the longest is twice as long.
+    pub election: Duration,
+    /// The log and what was found in it.
+    pub log: (Log, Recovered),
+    /// The last entry in the engine, which is durable.
+    pub applied: Option<LogId>,
+    /// The engine's membership row.
+    pub membership: Option<(LogId, Bytes)>,
+    /// Where committed entries go.
+    pub apply: Inbox,
+    /// Thrown when the log fails.
+    pub(crate) failure: Failure,
+}
+
+/// Why Raft cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A thread or runtime could not be made.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// The settings contradict each other.
+    #[error("raft settings: {0}")]
+    Settings(String),
+    /// What is on disk does not fit together.
+    #[error("raft: {0}")]
+    State(String),
+}
+
+/// Why a proposal or read barrier did not go through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setback {
+    /// This member does not lead (yet): certainly not appended, ask again.
+    NotLeader,
+    /// Discarded, or dropped with Raft itself: it may have been committed.
+    Lost,
+    /// Raft has stopped: certainly not appended.
+    Stopped,
+}
+
+/// What this member knows of the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The newest term it knows.
+    pub term: u64,
+    /// Who leads, as far as it knows.
+    pub leader: Option<u64>,
+    /// Newest entry known to be committed.
+    pub committed: Option<LogId>,
+}
+
+type Metrics = WatchReceiverOf<Types, RaftMetrics<Types>>;
+
+/// A running Raft.
+pub struct Consensus {
+    raft: Raft<Types, Machine>,
+    metrics: Metrics,
+    applied: Arc<AppliedState>,
+    log: Arc<SharedLog>,
+    log_thread: Mutex<Option<JoinHandle<()>>>,
+    runtime: Threads,
+}
+
+/// A tokio runtime that may be stopped anywhere, and used afterwards: tasks are then dropped.
+struct Threads {
+    handle: Handle,
+    runtime: Mutex<Option<Runtime>>,
+}
+
+impl Threads {
+    fn start() -> std::io::Result<Threads> {
+        // One worker: the core, the state machine task and the timers hand work to each other, and none
+        // of them ever blocks.
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).thread_name("raft").enable_time().build()?;
+        Ok(Threads { handle: runtime.handle().clone(), runtime: Mutex::new(Some(runtime)) })
+    }
+
+    fn stop(&self) {
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(runtime) = runtime {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Consensus {
+    /// Starts the log thread and openraft, replays what is committed, and lets a sole voter elect itself.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(start: Start) -> Result<Consensus, StartError> {
+        let fresh = start.applied.is_none() && start.log.1.last.is_none() && start.log.1.vote.is_none();
+        let membership = types::stored_membership(start.membership.as_ref())?;
+        let applied = Arc::new(AppliedState::new(start.applied, membership));
+        let (mut log, recovered) = start.log;
+        if let Some(durable) = start.applied {
+            log.note_durable(durable);
+        }
+        let shared = SharedLog::new(&log, &recovered, start.failure.clone());
+        let runtime = Threads::start()?;
+        let log_thread = spawn_log(log, &shared)?;
+        let config = Arc::new(settings(start.heartbeat, start.election)?);
+        let store = LogStore::new(shared.clone(), applied.clone());
+        let machine = Machine::new(applied.clone(), start.apply);
+        let id = start.id;
+        let made = runtime.handle.spawn(async move { Raft::new(id, config, Links, store, machine).await });
+        let raft = match made.await.map_err(state).and_then(|made| made.map_err(state)) {
+            Ok(raft) => raft,
+            Err(error) => {
+                shared.close();
+                return Err(error);
+            }
+        };
+        let consensus = Consensus {
+            metrics: raft.metrics(),
+            raft,
+            applied,
+            log: shared,
+            log_thread: Mutex::new(Some(log_thread)),
+            runtime,
+        };
+        consensus.watch_for_death(start.failure);
+        if fresh {
+            // Elects the first voter by itself.
+            consensus.raft.initialize(start.first.peers).await.map_err(state)?;
+        } else if consensus.sole_voter(id).await? {
+            consensus.raft.trigger().elect(false).await.map_err(state)?;
+        }
+        Ok(consensus)
+    }
+
+    async fn sole_voter(&self, id: u64) -> Result<bool, StartError> {
+        let voters =
+            self.raft.with_raft_state(|state| state.membership_state.effective().voter_ids().collect());
+        let voters: Vec<u64> = voters.await.map_err(state)?;
+        Ok(voters == [id])
+    }
+
+    /// openraft stops by itself when its storage fails; the node then fails too.
+    fn watch_for_death(&self, failure: Failure) {
+        let mut metrics = self.metrics.clone();
+        self.runtime.handle.spawn(async move {
+            loop {
+                if let Err(fatal) = &metrics.borrow_watched().running_state {
+                    if !matches!(fatal, openraft::errors::Fatal::Stopped) {
+                        failure.trip(fatal);
+                    }
+                    return;
+                }
+                if metrics.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Proposes a command. `settled` is called once, when openraft lets go of it: with a set-back, or
+    /// with nothing when it was applied here (the apply thread has answered before).
+    pub async fn propose(&self, command: Bytes, settled: impl FnOnce(Option<Setback>) + Send + 'static) {
+        let settle = Settle::new(move |result: Option<ClientWriteResult<Types>>| match result {
+            Some(Ok(_)) => settled(None),
+            Some(Err(ClientWriteError::ForwardToLeader(_))) => settled(Some(Setback::NotLeader)),
+            // When openraft has stopped it drops the callback, which counts as lost: nothing is claimed.
+            Some(Err(_)) | None => settled(Some(Setback::Lost)),
+        });
+        let _ = self.raft.client_write_ff(Opaque(command), Some(settle)).await;
+    }
+
+    /// The index up to which a linearizable read must see applied entries.
+    ///
+    /// # Errors
+    /// `NotLeader` (ask again) or `Stopped`.
+    pub async fn read_index(&self) -> Result<u64, Setback> {
+        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+            Ok(linearizer) => Ok(linearizer.read_log_id().log_id().index),
+            Err(RaftError::Fatal(_)) => Err(Setback::Stopped),
+            Err(RaftError::APIError(
+                LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_),
+            )) => Err(Setback::NotLeader),
+        }
+    }
+
+    /// What this member knows now.
+    pub fn standing(&self) -> Standing {
+        standing(&self.metrics.borrow_watched())
+    }
+
+    /// Waits until what this member knows differs from `seen` in term or leader, and says it. `None`
+    /// when Raft has ended.
+    pub async fn standing_change(&self, seen: Standing) -> Option<Standing> {
+        let mut metrics = self.metrics.clone();
+        loop {
+            let now = standing(&metrics.borrow_and_update());
+            if (now.term, now.leader) != (seen.term, seen.leader) {
+                return Some(now);
+            }
+            metrics.changed().await.ok()?;
+        }
+    }
+
+    /// How the log is used.
+    pub fn log_counts(&self) -> LogCounts {
+        self.log.counts()
+    }
+
+    /// The engine has flushed everything up to `durable`: the log may free it.
+    pub fn note_durable(&self, durable: LogId) {
+        self.applied.note_durable(durable);
+        self.log.give(Order::Durable(durable), |_| {});
+        let raft = self.raft.clone();
+        // openraft's snapshot is the durable id; taking one makes it purge the log up to there.
+        self.runtime.handle.spawn(async move {
+            let _ = raft.trigger().snapshot().await;
+        });
+    }
+
+    /// Runs a task beside openraft, away from the load of clients. It must not block or read the disk.
+    pub fn spawn<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.runtime.handle.spawn(task)
+    }
+
+    /// Stops openraft, seals the log and waits until its thread has ended.
+    pub async fn stop(self: &Arc<Self>) {
+        let _ = self.raft.shutdown().await;
+        let this = self.clone();
+        let _ = tokio::task::spawn_blocking(move || this.close()).await;
+    }
+
+    /// Closes the log and waits until its thread has ended. openraft, if it still runs, finds it closed.
+    pub fn close(&self) {
+        self.abandon();
+        let thread = self.log_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+
+    /// Closes without waiting for anybody: the log's thread may hang in a disk call.
+    pub fn abandon(&self) {
+        self.log.close();
+        self.runtime.stop();
+    }
+}
+
+impl Drop for Consensus {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}
+
+fn standing(metrics: &RaftMetrics<Types>) -> Standing {
+    Standing {
+        term: metrics.current_term,
+        leader: metrics.current_leader,
+        committed: metrics.local_committed.as_ref().map(types::log_id),
+    }
+}
+
+fn state(error: impl std::fmt::Display) -> StartError {
+    StartError::State(error.to_string())
+}
+
+fn spawn_log(log: Log, shared: &Arc<SharedLog>) -> std::io::Result<JoinHandle<()>> {
+    let shared = shared.clone();
+    std::thread::Builder::new().name("log".into()).spawn(move || log_thread::run(log, &shared))
+}
+
+fn settings(heartbeat: Duration, election: Duration) -> Result<Config, StartError> {
+    let election_ms = election.as_millis() as u64;
+    let config = Config {
+        cluster_name: "bramble".into(),
+        heartbeat_interval: heartbeat.as_millis() as u64,
+        election_timeout_min: election_ms,
+        election_timeout_max: 2 * election_ms,
+        enable_pre_vote: Some(true),
+        // A restarted leader would serve what it had applied before it replayed the rest.
+        enable_leader_restore: Some(false),
+        // Snapshots follow engine flushes, which follow bytes; openraft counts entries.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: 0,
+        ..Config::default()
+    };
+    config.validate().map_err(|error| StartError::Settings(error.to_string()))
+}

@@ -1,0 +1,75 @@
+//! Range, Put, DeleteRange, Txn, Compact.
+use bramble_proto::etcdserverpb as pb;
+use bramble_proto::etcdserverpb::kv_server::Kv;
+use tonic::{Request, Response, Status};
+
+use super::{convert, open, status, unserved};
+use crate::node::client::Client;
+
+/// The KV service.
+#[derive(Clone)]
+pub struct Service {
+    client: Client,
+    txn_ops_max: usize,
+}
+
+impl Service {
+    /// Serves `client`, with at most so many operations in one transaction.
+    pub fn new(client: Client, txn_ops_max: usize) -> Self {
+        Service { client, txn_ops_max }
+    }
+}
+
+#[tonic::async_trait]
+impl Kv for Service {
+    async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+        let (caller, request) = open(request)?;
+        let consistency = convert::consistency(request.serializable);
+        let request = convert::range(request)?;
+        let answer = self.client.range(&caller, request, consistency).await.map_err(status::of)?;
+        Ok(Response::new(convert::range_response(convert::header(answer.header), answer.body)))
+    }
+
+    type RangeStreamStream = tokio_stream::Empty<Result<pb::RangeStreamResponse, Status>>;
+
+    /// Kubernetes 1.37 tries this first and reads in pages when it is told so by exactly this code.
+    async fn range_stream(
+        &self,
+        _request: Request<pb::RangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        Err(unserved("KV.RangeStream"))
+    }
+
+    async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
+        let (caller, request) = open(request)?;
+        let answer = self.client.put(&caller, convert::put(request)).await.map_err(status::of)?;
+        Ok(Response::new(convert::put_response(convert::header(answer.header), answer.body)))
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<pb::DeleteRangeRequest>,
+    ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        let (caller, request) = open(request)?;
+        let answer = self.client.delete(&caller, convert::delete(request)).await.map_err(status::of)?;
+        Ok(Response::new(convert::delete_response(convert::header(answer.header), answer.body)))
+    }
+
+    async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
+        let (caller, request) = open(request)?;
+        let consistency = convert::txn_consistency(&request);
+        let request = convert::txn(request, self.txn_ops_max)?;
+        let answer = self.client.txn(&caller, request, consistency).await.map_err(status::of)?;
+        Ok(Response::new(convert::txn_response(convert::header(answer.header), answer.body)))
+    }
+
+    async fn compact(
+        &self,
+        request: Request<pb::CompactionRequest>,
+    ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let (caller, request) = open(request)?;
+        let answer =
+            self.client.compact(&caller, request.revision, request.physical).await.map_err(status::of)?;
+        Ok(Response::new(pb::CompactionResponse { header: Some(convert::header(answer.header)) }))
+    }
+}

@@ -1,0 +1,164 @@
+//! etcd's gRPC API: each service is the in-process [`Client`] plus conversion.
+//!
+//! ```text
+//! bytes ─ message_limit ─► tonic, prost ─► convert ─► Client ─► convert ─► bytes
+//!                                            └ errors ─► status (etcd's codes and texts)
+//! ```
+//!
+//! Nothing here decides anything about keys, leases or members: a check that an embedder needs too
+//! is inside [`Client`]. What is not served yet answers `Unimplemented`, never a made-up success.
+mod auth;
+mod cluster;
+mod convert;
+mod health;
+mod kv;
+mod lease;
+mod lock_election;
+mod maintenance;
+mod message_limit;
+pub(crate) mod status;
+mod watch;
+
+use bramble_proto::etcdserverpb::auth_server::AuthServer;
+use bramble_proto::etcdserverpb::cluster_server::ClusterServer;
+use bramble_proto::etcdserverpb::kv_server::KvServer;
+use bramble_proto::etcdserverpb::lease_server::LeaseServer;
+use bramble_proto::etcdserverpb::maintenance_server::MaintenanceServer;
+use bramble_proto::etcdserverpb::watch_server::WatchServer;
+use bramble_proto::health::health_server::HealthServer;
+use bramble_proto::v3electionpb::election_server::ElectionServer;
+use bramble_proto::v3lockpb::lock_server::LockServer;
+use tonic::metadata::MetadataMap;
+use tonic::service::Routes;
+use tonic::{Request, Status};
+
+use crate::node::client::{Caller, Client};
+use message_limit::Limited;
+
+/// What one request may be; the flags `--max-request-bytes` and `--max-txn-ops`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RpcLimits {
+    /// Largest command, bytes. A message may be 512 KiB more: above that gRPC refuses it, between
+    /// the two the node does.
+    pub request_bytes_max: usize,
+    /// Most compares, or operations of one branch, in a transaction.
+    pub txn_ops_max: usize,
+}
+
+impl Default for RpcLimits {
+    fn default() -> Self {
+        RpcLimits { request_bytes_max: 1_572_864, txn_ops_max: 128 }
+    }
+}
+
+/// What a message may have beyond the largest command, bytes.
+const MESSAGE_OVERHEAD_BYTES: usize = 512 * 1024;
+
+/// All services of the client port.
+pub fn routes(client: Client, limits: RpcLimits) -> Routes {
+    let message_bytes_max = limits.request_bytes_max.saturating_add(MESSAGE_OVERHEAD_BYTES);
+    // tonic's own limits are off: `Limited` says it with gRPC's code and text, and answers have none.
+    macro_rules! limited {
+        ($server:ident, $service:expr) => {
+            Limited::new(
+                $server::new($service)
+                    .max_decoding_message_size(usize::MAX)
+                    .max_encoding_message_size(usize::MAX),
+                message_bytes_max,
+            )
+        };
+    }
+    Routes::default()
+        .add_service(limited!(KvServer, kv::Service::new(client.clone(), limits.txn_ops_max)))
+        .add_service(limited!(WatchServer, watch::Service::new(client.clone())))
+        .add_service(limited!(LeaseServer, lease::Service::new(client.clone())))
+        .add_service(limited!(ClusterServer, cluster::Service::new(client.clone())))
+        .add_service(limited!(MaintenanceServer, maintenance::Service::new(client.clone())))
+        .add_service(limited!(AuthServer, auth::Service))
+        .add_service(limited!(LockServer, lock_election::Locks))
+        .add_service(limited!(ElectionServer, lock_election::Elections))
+        .add_service(limited!(HealthServer, health::Service::new(client)))
+}
+
+/// Takes a request apart: who asks, and what.
+fn open<T>(request: Request<T>) -> Result<(Caller, T), Status> {
+    let caller = caller(request.metadata())?;
+    Ok((caller, request.into_inner()))
+}
+
+/// What the metadata say of the caller. Every served RPC comes through here, so this is the place
+/// where tokens will be looked at.
+fn caller(metadata: &MetadataMap) -> Result<Caller, Status> {
+    // Header values are bytes; this one becomes a label of a metric.
+    if let Some(version) = metadata.get("client-api-version")
+        && std::str::from_utf8(version.as_bytes()).is_err()
+    {
+        return Err(Status::invalid_argument("etcdserver: invalid client api version"));
+    }
+    let require_leader = metadata.get("hasleader").is_some_and(|value| value.as_bytes() == b"true");
+    Ok(Caller { require_leader, ..Caller::default() })
+}
+
+/// The answer of an RPC that this version does not serve.
+fn unserved(rpc: &'static str) -> Status {
+    Status::unimplemented(format!("{rpc} is not served by this version of Bramble"))
+}
+
+/// Refuses a caller that asked for a leader (the `hasleader` metadata) while this member sees none.
+/// Only for RPCs whose call of the client does not look: it is answered without a leader, or is made
+/// later.
+async fn require_leader(client: &Client, caller: &Caller) -> Result<(), Status> {
+    if caller.require_leader && client.status(caller).await.map_err(status::of)?.body.leader == 0 {
+        return Err(status::no_leader());
+    }
+    Ok(())
+}
+
+/// Runs until a stream of this caller has to end because the member is without a leader; for ever
+/// when the caller did not ask for that (the `hasleader` metadata).
+///
+/// A member that stops is without a leader too, but must not say so: the Go client gives a watch up
+/// for good on "no leader", and comes back after "server stopped".
+fn leaderless(client: &Client, caller: &Caller) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+    if !caller.require_leader {
+        return Box::pin(std::future::pending());
+    }
+    let client = client.clone();
+    Box::pin(async move {
+        tokio::select! {
+            biased;
+            () = client.stopped() => std::future::pending().await,
+            () = client.leader_lost() => {}
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::metadata::MetadataValue;
+
+    #[test]
+    fn a_caller_requires_a_leader_only_by_the_exact_word() {
+        for (value, required) in [("true", true), ("false", false), ("TRUE", false), ("", false)] {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("hasleader", value.parse().expect("ASCII"));
+            assert_eq!(caller(&metadata).expect("a good caller").require_leader, required, "{value:?}");
+        }
+        assert!(!caller(&MetadataMap::new()).expect("a good caller").require_leader);
+    }
+
+    #[test]
+    fn a_client_version_that_is_not_text_is_refused() {
+        let mut headers = http::HeaderMap::new();
+        let value = http::HeaderValue::from_bytes(b"3.5\xff").expect("legal in HTTP");
+        headers.insert("client-api-version", value);
+        let refusal = caller(&MetadataMap::from_headers(headers)).expect_err("a refusal");
+        assert_eq!(refusal.code(), tonic::Code::InvalidArgument);
+        assert_eq!(refusal.message(), "etcdserver: invalid client api version");
+
+        let mut metadata = MetadataMap::new();
+        metadata.insert("client-api-version", MetadataValue::from_static("3.5.30"));
+        assert!(caller(&metadata).is_ok());
+    }
+}

@@ -1,0 +1,392 @@
+//! Flags, environment and file as users write them.
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bramble_server::config::{
+    self, AutoCompaction, Config, ConfigError, Invocation, ListenAddr, LogOutput, Media, Notice, Profile,
+};
+
+type Env<'a> = &'a [(&'a str, &'a str)];
+
+fn invoke(argv: &[&str], env: Env) -> Result<Invocation, ConfigError> {
+    let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
+    config::read(&argv, env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+}
+
+fn run(argv: &[&str], env: Env) -> (Config, Vec<Notice>) {
+    match invoke(argv, env) {
+        Ok(Invocation::Run(config, notices)) => (*config, notices),
+        other => panic!("expected a configuration for {argv:?}, got {other:?}"),
+    }
+}
+
+fn parse(argv: &[&str]) -> Config {
+    run(&[&["bramble"], argv].concat(), &[]).0
+}
+
+fn refuse(argv: &[&str]) -> (String, u8) {
+    match invoke(&[&["bramble"], argv].concat(), &[]) {
+        Err(error) => (error.to_string(), error.exit_code()),
+        Ok(invocation) => panic!("expected an error for {argv:?}, got {invocation:?}"),
+    }
+}
+
+fn file(text: &str) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("etcd.conf.yml");
+    std::fs::write(&path, text).expect("written");
+    let path = path.to_str().expect("UTF-8").to_owned();
+    (dir, path)
+}
+
+fn warned(notices: &[Notice], part: &str) -> bool {
+    notices.iter().any(|notice| matches!(notice, Notice::Warn(text) if text.contains(part)))
+}
+
+#[test]
+fn nothing_given_is_the_default() {
+    let (config, notices) = run(&["bramble"], &[]);
+    assert_eq!(config, Config::default());
+    assert_eq!(config.data_dir, PathBuf::from("default.bramble"));
+    assert_eq!(notices, []);
+}
+
+#[test]
+fn called_etcd_it_keeps_etcds_directory() {
+    assert_eq!(run(&["/usr/bin/etcd", "--name=n1"], &[]).0.data_dir, PathBuf::from("n1.etcd"));
+    assert_eq!(run(&["/usr/bin/bramble", "--name=n1"], &[]).0.data_dir, PathBuf::from("n1.bramble"));
+}
+
+#[test]
+fn go_spellings_of_flags() {
+    for argv in [
+        &["--name=a", "--socket-reuse-port"][..],
+        &["-name", "a", "-socket-reuse-port=true"],
+        &["--name", "a", "--socket-reuse-port=T"],
+    ] {
+        let config = parse(argv);
+        assert_eq!((config.name.as_str(), config.reuse_port), ("a", true), "{argv:?}");
+    }
+    assert_eq!(parse(&["--name", "a", "--name=b"]).name, "b", "the last one wins");
+    assert_eq!(parse(&["--name", "--odd"]).name, "--odd", "a value may begin with a dash");
+    assert!(!parse(&["--pre-vote=false", "--socket-reuse-port=false"]).reuse_port);
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_etcds_status() {
+    let cases = [
+        (&["--data-dri=x"][..], "did you mean --data-dir?", 2),
+        (&["--nosuchthing"], "see --help", 2),
+        (&["--name"], "needs a value", 2),
+        (&["--heartbeat-interval=abc"], "whole number", 2),
+        (&["--grpc-keepalive-interval=5"], "with its unit", 2),
+        (&["--pre-vote=perhaps"], "true or false", 2),
+        (&["--logger=glog"], "zap", 2),
+        (&["extra"], "not a valid flag", 1),
+        (&["--pre-vote", "false"], "not a valid flag", 1),
+        (&["gateway", "start"], "not served", 1),
+        (
+            &["--listen-client-urls=http://127.0.0.1:1"],
+            "--advertise-client-urls is required when --listen-client-urls is set explicitly",
+            1,
+        ),
+        (
+            &["--heartbeat-interval=300"],
+            "--election-timeout[1000ms] should be at least as 5 times as --heartbeat-interval[300ms]",
+            1,
+        ),
+        (&["--election-timeout=60000"], "too long", 1),
+        (&["--unsafe-no-fsync"], "every acknowledged write is flushed", 1),
+        (&["--discovery-srv=example.com"], "discovery is not served", 1),
+        (&["--auto-tls"], "--cert-file", 1),
+        (
+            &["--initial-cluster=a=http://10.0.0.1:2380,default=http://10.0.0.2:2380"],
+            "clusters are not served yet",
+            1,
+        ),
+        (&["--initial-cluster=a=http://10.0.0.1:2380"], "couldn't find local name \"default\"", 1),
+        (&["--initial-cluster-state=existing"], "joining a cluster is not served yet", 1),
+        (&["--cert-file=/x"], "belong together", 1),
+        (&["--cert-file=/x", "--key-file=/y", "--client-cert-auth"], "--trusted-ca-file", 1),
+        (&["--feature-gates=Lonely"], "Name=true", 2),
+        (&["--config-file=/nonexistent/etcd.yml"], "/nonexistent/etcd.yml", 1),
+    ];
+    for (argv, part, status) in cases {
+        let (text, code) = refuse(argv);
+        assert!(text.contains(part), "{argv:?}: {text}");
+        assert_eq!(code, status, "{argv:?}: {text}");
+        assert_eq!(text.lines().count(), 1, "one line: {text}");
+    }
+}
+
+#[test]
+fn listen_urls() {
+    let listen = |url: &str| {
+        let flag = format!("--listen-client-urls={url}");
+        let argv =
+            ["bramble", &flag, "--advertise-client-urls=http://h:1", "--cert-file=/c", "--key-file=/k"];
+        invoke(&argv, &[]).map(|invocation| match invocation {
+            Invocation::Run(config, _) => config.listen_client,
+            Invocation::Print(text) => panic!("{text}"),
+        })
+    };
+    let one = |url: &str| listen(url).expect("a good URL").remove(0);
+    assert_eq!(
+        one("http://127.0.0.1:2379").addr,
+        ListenAddr::Tcp("127.0.0.1:2379".parse().expect("address"))
+    );
+    assert_eq!(one("https://[::1]:2379").addr, ListenAddr::Tcp("[::1]:2379".parse().expect("address")));
+    assert!(one("https://[::1]:2379").tls && one("unixs:///a").tls && !one("unix:///a").tls);
+    assert_eq!(one("http://localhost:0/").addr, ListenAddr::Localhost(0));
+    assert_eq!(one("unix:///run/k.sock:12379").addr, ListenAddr::Unix(PathBuf::from("/run/k.sock:12379")));
+    assert_eq!(one("unix://localhost:m1").addr, ListenAddr::Unix(PathBuf::from("localhost:m1")));
+    let wrong = [
+        ("http://example.com:2379", "expected IP in URL for binding"),
+        ("http://:2379", "0.0.0.0"),
+        ("http://127.0.0.1", "host:port"),
+        ("http://127.0.0.1:99999", "no port"),
+        ("http://127.0.0.1:1/path", "path"),
+        ("ftp://127.0.0.1:1", "scheme must be"),
+        ("127.0.0.1:2379", "no scheme"),
+        ("http://::1:2379", "brackets"),
+        ("unix://", "no address"),
+    ];
+    for (url, part) in wrong {
+        let text = listen(url).expect_err(url).to_string();
+        assert!(text.contains(part), "{url}: {text}");
+    }
+}
+
+#[test]
+fn https_needs_a_certificate() {
+    let (text, _) =
+        refuse(&["--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=https://h:1"]);
+    assert!(text.contains("https://127.0.0.1:1 speaks TLS") && text.contains("--cert-file"), "{text}");
+}
+
+#[test]
+fn kubeadms_command_line() {
+    let argv = [
+        "etcd",
+        "--name=cp1",
+        "--feature-gates=InitialCorruptCheck=true",
+        "--listen-client-urls=https://127.0.0.1:2379,https://10.0.0.7:2379",
+        "--advertise-client-urls=https://10.0.0.7:2379",
+        "--listen-peer-urls=https://10.0.0.7:2380",
+        "--initial-advertise-peer-urls=https://10.0.0.7:2380",
+        "--initial-cluster=cp1=https://10.0.0.7:2380",
+        "--data-dir=/var/lib/etcd",
+        "--cert-file=/etc/kubernetes/pki/etcd/server.crt",
+        "--key-file=/etc/kubernetes/pki/etcd/server.key",
+        "--trusted-ca-file=/etc/kubernetes/pki/etcd/ca.crt",
+        "--client-cert-auth=true",
+        "--peer-cert-file=/etc/kubernetes/pki/etcd/peer.crt",
+        "--peer-key-file=/etc/kubernetes/pki/etcd/peer.key",
+        "--peer-trusted-ca-file=/etc/kubernetes/pki/etcd/ca.crt",
+        "--peer-client-cert-auth=true",
+        "--snapshot-count=10000",
+        "--listen-metrics-urls=http://127.0.0.1:2381",
+        "--watch-progress-notify-interval=5s",
+    ];
+    let (config, notices) = run(&argv, &[]);
+    assert_eq!(config.listen_client.len(), 2);
+    assert_eq!(config.listen_metrics[0].to_string(), "http://127.0.0.1:2381");
+    assert_eq!(config.watch_progress, Duration::from_secs(5));
+    assert_eq!(config.advertise_peer, ["https://10.0.0.7:2380"]);
+    assert!(config.client_tls.expect("TLS").client_auth);
+    assert!(notices.iter().all(|notice| matches!(notice, Notice::Info(_))), "{notices:?}");
+    // The same, as kubeadm wrote it for etcd 3.5.
+    let older = [
+        "etcd",
+        "--experimental-initial-corrupt-check=true",
+        "--experimental-watch-progress-notify-interval=5s",
+    ];
+    assert_eq!(run(&older, &[]).0.watch_progress, Duration::from_secs(5));
+}
+
+#[test]
+fn k3s_config_file() {
+    let (_dir, path) = file(
+        "advertise-client-urls: https://10.0.0.7:2379
+client-transport-security:
+  cert-file: /k3s/server-client.crt
+  client-cert-auth: true
+  key-file: /k3s/server-client.key
+  trusted-ca-file: /k3s/server-ca.crt
+data-dir: /var/lib/rancher/k3s/server/db/etcd
+election-timeout: 5000
+experimental-initial-corrupt-check: true
+experimental-watch-progress-notify-interval: 5000000000
+heartbeat-interval: 500
+initial-advertise-peer-urls: https://10.0.0.7:2380
+initial-cluster: pi-1=https://10.0.0.7:2380
+initial-cluster-state: new
+listen-client-http-urls: https://127.0.0.1:2382
+listen-client-urls: https://127.0.0.1:2379,https://10.0.0.7:2379
+listen-metrics-urls: http://127.0.0.1:2381
+listen-peer-urls: https://127.0.0.1:2380,https://10.0.0.7:2380
+log-outputs:
+- stderr
+logger: zap
+name: pi-1
+peer-transport-security:
+  cert-file: /k3s/peer.crt
+  client-cert-auth: true
+  key-file: /k3s/peer.key
+  trusted-ca-file: /k3s/peer-ca.crt
+snapshot-count: 10000
+",
+    );
+    let config = parse(&["--config-file", &path]);
+    assert_eq!((config.heartbeat.as_millis(), config.election.as_millis()), (500, 5000));
+    assert_eq!(config.watch_progress, Duration::from_secs(5));
+    assert_eq!(config.listen_client_http[0].to_string(), "https://127.0.0.1:2382");
+    assert_eq!(config.name, "pi-1");
+    let tls = config.client_tls.expect("TLS");
+    assert_eq!(tls.trusted_ca_file, Some(PathBuf::from("/k3s/server-ca.crt")));
+}
+
+#[test]
+fn the_file_yields_to_the_environment_and_that_to_the_flags() {
+    let (_dir, path) = file("name: f\nmax-txn-ops: 1\nmax-request-bytes: 10\n");
+    let env = [("ETCD_CONFIG_FILE", path.as_str()), ("ETCD_NAME", "e"), ("ETCD_MAX_TXN_OPS", "2")];
+    let (config, notices) = run(&["bramble", "--name=a"], &env);
+    assert_eq!((config.name.as_str(), config.txn_ops_max, config.request_bytes_max), ("a", 2, 10));
+    assert!(warned(&notices, "ETCD_NAME and --name are both set; the flag wins"), "{notices:?}");
+}
+
+#[test]
+fn values_in_a_file() {
+    let (_dir, path) = file(
+        "name: 007\ngrpc-keepalive-interval: 10m\ngrpc-keepalive-timeout: 7000000000\nlisten-metrics-urls: [http://127.0.0.1:1, http://127.0.0.1:2]\nauto-compaction-retention: 5\nwal-dir:\nwatch-progress-notify-interval: \"1500ms\"\nlog-outputs: stdout,/tmp/x.log\n",
+    );
+    let config = parse(&["--config-file", &path]);
+    assert_eq!(config.name, "007", "scalars are taken as written");
+    assert_eq!(config.keepalive_interval, Duration::from_secs(600));
+    assert_eq!(config.keepalive_timeout, Duration::from_secs(7));
+    assert_eq!(config.watch_progress, Duration::from_millis(1500));
+    assert_eq!(config.listen_metrics.len(), 2);
+    assert_eq!(config.auto_compaction, Some(AutoCompaction::Periodic(Duration::from_secs(5 * 3600))));
+    assert_eq!(config.log.outputs, [LogOutput::Stdout, LogOutput::File("/tmp/x.log".into())]);
+    let (_dir, json) = file("{\"name\": \"j\", \"client-transport-security\": {\"auto-tls\": false}}");
+    assert_eq!(parse(&["--config-file", &json]).name, "j");
+    let (_dir, empty) = file("# nothing\n");
+    assert_eq!(parse(&["--config-file", &empty]), Config::default());
+}
+
+#[test]
+fn a_wrong_file_is_an_error_that_names_the_place() {
+    let cases = [
+        ("nmae: x\n", "unknown key \"nmae\"; did you mean name?"),
+        (
+            "client-transport-security:\n  cert-fil: /x\n",
+            "unknown key \"client-transport-security.cert-fil\"; did you mean cert-file?",
+        ),
+        ("client-transport-security: 3\n", "client-transport-security"),
+        ("name: [a, b]\n", "expected string"),
+        ("name: {a: b}\n", "expected string"),
+        ("- a\n- b\n", "flag: value"),
+        ("name: a\nname: b\n", "name"),
+        ("name: \"unclosed\n", "config file"),
+        ("heartbeat-interval: soon\n", "heartbeat-interval in "),
+        ("client-transport-security:\n  auto-tls: true\n", "client-transport-security.auto-tls in "),
+    ];
+    for (text, part) in cases {
+        let (_dir, path) = file(text);
+        let (error, status) = refuse(&["--config-file", &path]);
+        assert!(error.contains(part) && error.contains(&path), "{text:?}: {error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert_eq!(status, 1);
+    }
+}
+
+#[test]
+fn unknown_variables_and_gates_are_warned_of() {
+    let env = [("ETCD_NMAE", "x"), ("ETCDCTL_API", "3"), ("ETCD_NAME", ""), ("ETCD_UNSUPPORTED_ARCH", "arm")];
+    let (config, notices) =
+        run(&["bramble", "--feature-gates=InitialCorruptCheck=true,FromTheFuture=true"], &env);
+    assert_eq!(config.name, "default", "an empty variable is not set");
+    assert!(
+        warned(&notices, "ETCD_NMAE") && !warned(&notices, "ETCDCTL") && !warned(&notices, "ARCH"),
+        "{notices:?}"
+    );
+    assert!(warned(&notices, "FromTheFuture") && !warned(&notices, "InitialCorruptCheck"), "{notices:?}");
+}
+
+#[test]
+fn flags_without_effect_say_so_once_and_only_when_they_ask_for_something() {
+    let argv = [
+        "bramble",
+        "--snapshot-count=10000",
+        "--pre-vote=true",
+        "--quota-backend-bytes=8589934592",
+        "--auto-tls=false",
+    ];
+    let (config, notices) = run(&argv, &[]);
+    assert_eq!(config.quota_bytes, 8 << 30);
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert!(
+        matches!(&notices[0], Notice::Info(text) if text.contains("--quota-backend-bytes has no effect"))
+    );
+    let legacy = ["bramble", "-v", "--force", "--max-result-buffer=3"];
+    assert_eq!(run(&legacy, &[]).0, Config::default());
+}
+
+#[test]
+fn auto_compaction() {
+    let retention = |argv: &[&str]| parse(argv).auto_compaction;
+    let hours = |hours: u64| Some(AutoCompaction::Periodic(Duration::from_secs(hours * 3600)));
+    assert_eq!(retention(&["--auto-compaction-retention=3"]), hours(3));
+    assert_eq!(
+        retention(&["--auto-compaction-retention=90m"]),
+        Some(AutoCompaction::Periodic(Duration::from_secs(5400)))
+    );
+    assert_eq!(retention(&["--auto-compaction-retention=0"]), None);
+    assert_eq!(
+        retention(&["--auto-compaction-mode=revision", "--auto-compaction-retention=1000"]),
+        Some(AutoCompaction::Revision(1000))
+    );
+    assert_eq!(retention(&["--profile=pi"]), hours(1));
+    assert_eq!(retention(&["--profile=pi", "--auto-compaction-retention=0"]), None);
+    let (text, _) = refuse(&["--auto-compaction-mode=revision", "--auto-compaction-retention=5m"]);
+    assert!(text.contains("number of revisions"), "{text}");
+    let (text, _) = refuse(&["--auto-compaction-retention=-1"]);
+    assert!(text.contains("hours"), "{text}");
+}
+
+#[test]
+fn profile_and_media() {
+    let config = parse(&["--profile=pi", "--media=sd-basic"]);
+    assert_eq!((config.profile, config.media), (Profile::Pi, Media::SdBasic));
+    assert_eq!((config.heartbeat.as_millis(), config.election.as_millis()), (500, 5000));
+    let explicit = parse(&["--media=sd-basic", "--heartbeat-interval=100"]);
+    assert_eq!(explicit.heartbeat.as_millis(), 100, "an explicit flag wins");
+    assert_eq!(parse(&["--media=auto"]).media, Media::Ssd);
+}
+
+#[test]
+fn initial_flags_are_not_looked_at_once_there_is_data() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let data = format!("--data-dir={}", dir.path().display());
+    let argv = [
+        data.as_str(),
+        "--initial-cluster-state=existing",
+        "--initial-cluster=a=http://h:1,default=http://i:1",
+    ];
+    assert!(refuse(&argv).0.contains("joining"), "an empty directory is no data");
+    std::fs::write(dir.path().join("something"), "").expect("written");
+    parse(&argv);
+}
+
+#[test]
+fn version_and_help() {
+    let print = |argv: &[&str]| match invoke(argv, &[]) {
+        Ok(Invocation::Print(text)) => text,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(print(&["/usr/bin/etcd", "--version"]).lines().next(), Some("etcd Version: 3.6.11"));
+    assert_eq!(print(&["bramble", "--version"]), "bramble 0.1.0\netcd Version: 3.6.11\n");
+    for spelling in ["--help", "-h", "-help"] {
+        assert!(print(&["bramble", spelling]).contains("--data-dir '${name}.bramble'"));
+    }
+}

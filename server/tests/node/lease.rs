@@ -1,0 +1,116 @@
+//! Leases end when they should, and not before.
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bramble_server::node::error::Error;
+use bramble_store::error::{Invalid, Refusal};
+use bramble_store::types::{EventKind, LeaseId, PutRequest};
+
+use super::*;
+
+async fn hang(client: &bramble_server::node::Client, key: &str, lease: LeaseId) {
+    let request = PutRequest { lease, ..put(key, "v") };
+    client.put(&anyone(), request).await.expect("the lease is there");
+}
+
+#[tokio::test]
+async fn a_lease_ends_on_time_and_its_keys_go_at_one_revision() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = start(dir.path()).await;
+    let client = node.client();
+    let begun = Instant::now();
+    let granted = client.lease_grant(&anyone(), LeaseId::NONE, 1).await.expect("granted").body;
+    assert!(granted.id.0 > 0);
+    assert_eq!(granted.ttl_s, 2);
+    for key in ["c", "a", "b"] {
+        hang(&client, key, granted.id).await;
+    }
+    let left = client.lease_time_to_live(&anyone(), granted.id, true).await.expect("answered").body;
+    assert_eq!((left.granted_ttl_s, left.keys.len()), (2, 3));
+    assert!((0..=2).contains(&left.ttl_s));
+    let mut stream = client.watch(&anyone()).await.expect("a stream");
+    stream.create(watch(everything())).await.expect("asked");
+    assert!(next(&mut stream).await.created);
+    let gone = next(&mut stream).await;
+    let took = begun.elapsed();
+    assert!((Duration::from_secs(2)..Duration::from_secs(4)).contains(&took), "{took:?}");
+    let keys: Vec<_> = gone.events.iter().map(|event| (event.kind, event.kv.key.clone())).collect();
+    assert_eq!(keys, ["a", "b", "c"].map(|key| (EventKind::Delete, key.into())));
+    assert_eq!(client.lease_keep_alive(&anyone(), granted.id).await.expect("answered").body, 0);
+    let left = client.lease_time_to_live(&anyone(), granted.id, true).await.expect("answered").body;
+    assert_eq!(left.ttl_s, -1);
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn renewed_leases_stay_and_revoked_ones_go() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = start(dir.path()).await;
+    let client = node.client();
+    for id in [5, -7] {
+        client.lease_grant(&anyone(), LeaseId(id), 2).await.expect("granted");
+    }
+    let taken = client.lease_grant(&anyone(), LeaseId(5), 2).await.map(|_| ());
+    assert_eq!(taken, Err(Refusal::LeaseExists.into()));
+    let long = client.lease_grant(&anyone(), LeaseId(6), 9_000_000_001).await.map(|_| ());
+    assert_eq!(long, Err(Error::Invalid(Invalid::TtlTooLarge { ttl_s: 9_000_000_001 })));
+    hang(&client, "renewed", LeaseId(5)).await;
+    hang(&client, "forgotten", LeaseId(-7)).await;
+    let begun = Instant::now();
+    while value_of(&client, "forgotten").await.is_some() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "the lease did not end");
+        assert_eq!(client.lease_keep_alive(&anyone(), LeaseId(5)).await.expect("answered").body, 2);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(value_of(&client, "renewed").await.is_some());
+    assert_eq!(client.leases(&anyone()).await.expect("answered").body, [LeaseId(5)]);
+    client.lease_revoke(&anyone(), LeaseId(5)).await.expect("revoked");
+    assert!(value_of(&client, "renewed").await.is_none());
+    let again = client.lease_revoke(&anyone(), LeaseId(5)).await.map(|_| ());
+    assert_eq!(again, Err(Refusal::LeaseNotFound.into()));
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_restart_only_lengthens_leases() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = start(dir.path()).await;
+    let id = node.client().lease_grant(&anyone(), LeaseId::NONE, 3).await.expect("granted").body.id;
+    hang(&node.client(), "k", id).await;
+    node.shutdown().await;
+    let node = start(dir.path()).await;
+    let begun = Instant::now();
+    let client = node.client();
+    let left = client.lease_time_to_live(&anyone(), id, true).await.expect("answered").body;
+    assert_eq!((left.granted_ttl_s, left.keys.len()), (3, 1));
+    while value_of(&client, "k").await.is_some() {
+        assert!(begun.elapsed() < Duration::from_secs(7), "the lease did not end");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(begun.elapsed() > Duration::from_millis(2900), "{:?}", begun.elapsed());
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn many_leases_end_together() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = start(dir.path()).await;
+    let client = Arc::new(node.client());
+    let mut grants = tokio::task::JoinSet::new();
+    for n in 0..300 {
+        let client = client.clone();
+        grants.spawn(async move {
+            let id = client.lease_grant(&anyone(), LeaseId::NONE, 2).await.expect("granted").body.id;
+            hang(&client, &format!("k{n}"), id).await;
+        });
+    }
+    grants.join_all().await;
+    let begun = Instant::now();
+    while !client.leases(&anyone()).await.expect("answered").body.is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(8), "leases are left over");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let all = bramble_store::types::RangeRequest::new(everything());
+    assert_eq!(client.range(&anyone(), all, Default::default()).await.expect("answered").body.count, 0);
+    node.shutdown().await;
+}
