@@ -1,0 +1,6 @@
+//! Real processes: what they are sent, what they find on the disk, how they start and stop.
+
+mod bad_input;
+mod data_dir;
+mod start_stop;
+mod watch_streams;

@@ -1,0 +1,60 @@
+//! The grid: how often each (RPC, option, outcome) was met. A cell that can be reached must be reached
+//! often, so the generator is steered towards thin ones.
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// A reachable cell counts as tried after so many hits.
+pub const HITS_MIN: u32 = 20;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Grid {
+    cells: BTreeMap<(String, String, String), u32>,
+}
+
+impl Grid {
+    /// Notes one answer. Products of two options (`a x b`) count only where something was answered: a
+    /// refusal does not depend on them.
+    pub fn hit(&mut self, rpc: &str, options: &[String], outcome: &str) {
+        for option in options.iter().filter(|option| outcome != "refused" || !option.contains(" x ")) {
+            let cell = (rpc.to_string(), option.clone(), outcome.to_string());
+            *self.cells.entry(cell).or_default() += 1;
+        }
+    }
+
+    /// RPCs and options of cells that were met, but not often enough.
+    pub fn thin(&self) -> Vec<(String, String)> {
+        let thin = self.cells.iter().filter(|(_, hits)| **hits < HITS_MIN);
+        let named: BTreeSet<_> = thin.map(|((rpc, option, _), _)| (rpc.clone(), option.clone())).collect();
+        named.into_iter().collect()
+    }
+
+    /// The thin cells themselves, one line each.
+    pub fn thin_lines(&self) -> Vec<String> {
+        let thin = self.cells.iter().filter(|(_, hits)| **hits < HITS_MIN);
+        thin.map(|((rpc, option, outcome), hits)| format!("{rpc} [{option}] {outcome}: {hits}")).collect()
+    }
+
+    /// Whether this RPC ever had this outcome.
+    pub fn has(&self, rpc: &str, option: &str, outcome: &str) -> bool {
+        self.cells.contains_key(&(rpc.to_string(), option.to_string(), outcome.to_string()))
+    }
+
+    /// Number of cells.
+    pub fn len(&self) -> usize {
+        self.cells.len()
+    }
+}
+
+impl fmt::Display for Grid {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rows: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+        for ((rpc, option, outcome), hits) in &self.cells {
+            rows.entry((rpc, option)).or_default().push(format!("{outcome} {hits}"));
+        }
+        for ((rpc, option), outcomes) in rows {
+            writeln!(out, "{rpc:<16} {option:<60} {}", outcomes.join(" · "))?;
+        }
+        Ok(())
+    }
+}

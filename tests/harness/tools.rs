@@ -1,0 +1,98 @@
+//! What the tests need beside Rust: the server under test, the oracle, clients.
+//!
+//! `.ci/tools` puts the foreign programs into a cache outside the clone. A test that lacks one says
+//! SKIPPED and why; with `BRAMBLE_REQUIRE_ALL=1`, as in CI, lacking one is a failure.
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The oracle's version; `.ci/tools` builds it.
+pub const ETCD_VERSION: &str = "3.5.30";
+/// The newest client's version; `.ci/tools` builds it.
+pub const ETCDCTL_VERSION: &str = "3.7.3";
+
+/// The workspace's root.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a folder of the workspace")
+}
+
+/// The server under test: `BRAMBLE_BIN`, or the release build of this workspace, brought up to date first.
+pub fn bramble() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| std::env::var_os("BRAMBLE_BIN").map_or_else(build, PathBuf::from)).clone()
+}
+
+/// A stale binary would prove nothing, so cargo is asked; it answers at once when all is fresh. The
+/// whole workspace is named so that features, and with them the dependencies, are those of the tests.
+fn build() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .current_dir(workspace())
+        .args(["build", "--release", "--quiet", "--workspace", "--bin", "bramble"])
+        .status()
+        .expect("cargo runs");
+    assert!(status.success(), "the server under test does not build");
+    let test = std::env::current_exe().expect("the running test has a path");
+    let profile = test.parent().and_then(Path::parent).expect("tests lie in <target>/release/deps");
+    let target = profile.parent().expect("a profile lies in the target directory");
+    target.join("release").join("bramble")
+}
+
+/// The oracle.
+pub fn etcd() -> Option<PathBuf> {
+    cached(&format!("etcd-{ETCD_VERSION}"))
+}
+
+/// The newest etcdctl.
+pub fn etcdctl_newest() -> Option<PathBuf> {
+    cached(&format!("etcdctl-{ETCDCTL_VERSION}"))
+}
+
+/// The etcdctl that Debian ships.
+pub fn etcdctl_debian() -> Option<PathBuf> {
+    let path = PathBuf::from("/usr/bin/etcdctl");
+    if path.exists() { Some(path) } else { missing("/usr/bin/etcdctl (Debian: apt install etcd-client)") }
+}
+
+/// The program on etcd's Go client (`tests/clients/go`).
+pub fn go_client() -> Option<PathBuf> {
+    cached("goclient")
+}
+
+/// The Kubernetes API server's test (`tests/kubernetes`).
+pub fn kubernetes() -> Option<PathBuf> {
+    cached("kubernetes.test")
+}
+
+/// Whether the tests run as root, who may mount.
+pub fn root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Says that a test is left out; where everything is required, fails.
+pub fn skip(why: &str) {
+    assert!(!required(), "{why}, and BRAMBLE_REQUIRE_ALL is set");
+    println!("SKIPPED: {why}");
+}
+
+fn required() -> bool {
+    std::env::var("BRAMBLE_REQUIRE_ALL").is_ok_and(|value| value == "1")
+}
+
+fn cached(name: &str) -> Option<PathBuf> {
+    let path = cache().join("tools").join(name);
+    if path.exists() { Some(path) } else { missing(&format!("{} (run .ci/tools)", path.display())) }
+}
+
+fn cache() -> PathBuf {
+    let given = std::env::var_os("BRAMBLE_CACHE").map(PathBuf::from);
+    given.unwrap_or_else(|| {
+        let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
+        home.join(".cache").join("bramble")
+    })
+}
+
+fn missing(what: &str) -> Option<PathBuf> {
+    skip(&format!("{what} is missing"));
+    None
+}
