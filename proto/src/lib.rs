@@ -39,3 +39,24 @@ generated!(
     /// gRPC's own health service (`grpc.health.v1`).
     health, "grpc.health.v1.rs"
 );
+
+/// One RPC of the `.proto` files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Method {
+    /// What a call names: `/etcdserverpb.KV/Range`.
+    pub path: &'static str,
+    /// The service with its package: `etcdserverpb.KV`.
+    pub service: &'static str,
+    /// The RPC alone: `Range`.
+    pub method: &'static str,
+    /// Whether the client sends more than one message.
+    pub client_streaming: bool,
+    /// Whether the server does.
+    pub server_streaming: bool,
+}
+
+mod methods {
+    use super::Method;
+    include!("generated/methods.rs");
+}
+pub use methods::METHODS;

@@ -2,8 +2,11 @@
 //! protoc nor a generator. This test makes it again from the `.proto` files and compares; after a
 //! change to those, run it once with `BRAMBLE_REGENERATE=1` and commit what it writes.
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use prost_types::FileDescriptorSet;
 
 const PROTOS: [&str; 6] = [
     "etcd/auth.proto",
@@ -26,8 +29,32 @@ fn generate_into(dir: &Path) {
         // The channel of tonic is for tests only: clients are made from a channel the caller has.
         .build_transport(false)
         .out_dir(dir)
-        .compile_fds(descriptors)
+        .compile_fds(descriptors.clone())
         .expect("code is generated");
+    fs::write(dir.join("methods.rs"), methods(&descriptors)).expect("the table can be written");
+}
+
+/// The table of all RPCs, a row each, in the order of the files.
+fn methods(descriptors: &FileDescriptorSet) -> String {
+    let mut table = String::from("/// Every RPC of the services, in the order of the `.proto` files.\n");
+    table.push_str("pub static METHODS: &[Method] = &[\n");
+    for file in &descriptors.file {
+        for service in &file.service {
+            let service_name = format!("{}.{}", file.package(), service.name());
+            for method in &service.method {
+                writeln!(
+                    table,
+                    "    Method {{ path: \"/{service_name}/{name}\", service: \"{service_name}\", method: \"{name}\", client_streaming: {}, server_streaming: {} }},",
+                    method.client_streaming(),
+                    method.server_streaming(),
+                    name = method.name(),
+                )
+                .expect("a string takes all");
+            }
+        }
+    }
+    table.push_str("];\n");
+    table
 }
 
 fn contents(dir: &Path) -> BTreeMap<String, String> {
@@ -63,4 +90,25 @@ fn generated_code_is_what_the_proto_files_give() {
             "{name} is stale; run this test with BRAMBLE_REGENERATE=1"
         );
     }
+}
+
+#[test]
+fn the_table_of_methods_has_every_rpc_once_with_its_directions() {
+    let find = |path: &str| {
+        let rows: Vec<_> = bramble_proto::METHODS.iter().filter(|method| method.path == path).collect();
+        assert_eq!(rows.len(), 1, "{path}");
+        (rows[0].service, rows[0].method, rows[0].client_streaming, rows[0].server_streaming)
+    };
+    assert_eq!(find("/etcdserverpb.KV/Range"), ("etcdserverpb.KV", "Range", false, false));
+    assert_eq!(find("/etcdserverpb.KV/RangeStream"), ("etcdserverpb.KV", "RangeStream", false, true));
+    assert_eq!(find("/etcdserverpb.Watch/Watch"), ("etcdserverpb.Watch", "Watch", true, true));
+    assert_eq!(find("/v3lockpb.Lock/Unlock"), ("v3lockpb.Lock", "Unlock", false, false));
+    let mut paths: Vec<_> = bramble_proto::METHODS.iter().map(|method| method.path).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    assert_eq!(paths.len(), bramble_proto::METHODS.len(), "a path stands twice");
+    // A proto file that nobody lists in PROTOS would be missing from the table: count the sources.
+    let sources = PROTOS.map(|name| fs::read_to_string(package_dir().join("proto").join(name)));
+    let rpcs = sources.iter().flatten().flat_map(|text| text.lines());
+    assert_eq!(rpcs.filter(|line| line.trim_start().starts_with("rpc ")).count(), paths.len());
 }
