@@ -2,38 +2,41 @@
 //!
 //! The sources are the `.proto` files in `proto/`; the code under `src/generated` is committed and
 //! `tests/generated_is_fresh.rs` keeps it equal to them. Bytes fields are [`bytes::Bytes`], so
-//! decoding slices the request's buffer instead of copying.
+//! decoding slices the request's buffer instead of copying. The messages also read and write JSON
+//! (serde), by protobuf's mapping with etcd's choices; [`json`] says which.
+
+pub mod json;
 
 /// The generated modules lie where their packages say; `mvccpb` and `authpb` are reached by `super`.
 macro_rules! generated {
-    ($(#[$doc:meta])* $name:ident, $file:literal) => {
+    ($(#[$doc:meta])* $name:ident, $($file:literal),+) => {
         $(#[$doc])*
         #[allow(missing_docs, unused_qualifications, clippy::all, clippy::pedantic, rustdoc::all)]
         pub mod $name {
-            include!(concat!("generated/", $file));
+            $(include!(concat!("generated/", $file));)+
         }
     };
 }
 
 generated!(
     /// Keys and events.
-    mvccpb, "mvccpb.rs"
+    mvccpb, "mvccpb.rs", "mvccpb.serde.rs"
 );
 generated!(
     /// Users, roles, permissions.
-    authpb, "authpb.rs"
+    authpb, "authpb.rs", "authpb.serde.rs"
 );
 generated!(
     /// KV, Watch, Lease, Cluster, Maintenance, Auth.
-    etcdserverpb, "etcdserverpb.rs"
+    etcdserverpb, "etcdserverpb.rs", "etcdserverpb.serde.rs"
 );
 generated!(
     /// Locks.
-    v3lockpb, "v3lockpb.rs"
+    v3lockpb, "v3lockpb.rs", "v3lockpb.serde.rs"
 );
 generated!(
     /// Elections.
-    v3electionpb, "v3electionpb.rs"
+    v3electionpb, "v3electionpb.rs", "v3electionpb.serde.rs"
 );
 generated!(
     /// gRPC's own health service (`grpc.health.v1`).

@@ -32,6 +32,56 @@ fn generate_into(dir: &Path) {
         .compile_fds(descriptors.clone())
         .expect("code is generated");
     fs::write(dir.join("methods.rs"), methods(&descriptors)).expect("the table can be written");
+    generate_json_into(dir, descriptors);
+}
+
+/// Packages whose messages are written and read as JSON too.
+const IN_JSON: [&str; 5] = ["authpb", "etcdserverpb", "mvccpb", "v3electionpb", "v3lockpb"];
+
+/// The serde code, with our own leaves (`src/json.rs`) in the place of pbjson's: they take what Go's
+/// decoders take.
+fn generate_json_into(dir: &Path, descriptors: FileDescriptorSet) {
+    let mut builder = pbjson_build::Builder::new();
+    for file in descriptors.file {
+        builder.register_file_descriptor(file);
+    }
+    builder
+        .preserve_proto_field_names()
+        .ignore_unknown_fields()
+        .out_dir(dir)
+        .build(&IN_JSON.map(|package| format!(".{package}")))
+        .expect("serde code is generated");
+    for package in IN_JSON {
+        let path = dir.join(format!("{package}.serde.rs"));
+        let text = fs::read_to_string(&path).expect("it was just written");
+        fs::write(&path, with_our_leaves(&text)).expect("and can be written again");
+    }
+}
+
+fn with_our_leaves(generated: &str) -> String {
+    let mut text = String::new();
+    for line in generated.lines() {
+        let mut line = line
+            .replace("::pbjson::private::NumberDeserialize", "crate::json::Number")
+            .replace("::pbjson::private::BytesDeserialize", "crate::json::Base64")
+            .replace("pbjson::private::base64::encode", "crate::json::base64")
+            .replace("Some(map_.next_value()?)", "Some(map_.next_value::<crate::json::OrDefault<_>>()?.0)");
+        if line.contains("x as i32") {
+            line = line
+                .replace("next_value::<Vec<", "next_value::<Vec<crate::json::Enum<")
+                .replace(">>()?", ">>>()?")
+                .replace("x as i32", "x.number()");
+        }
+        if line.contains(">()? as i32") {
+            line = line
+                .replace("next_value::<", "next_value::<crate::json::Enum<")
+                .replace(">()? as i32", ">>()?.number()");
+        }
+        text.push_str(&line.replace("next_value::<Vec<", "next_value::<crate::json::List<"));
+        text.push('\n');
+    }
+    assert!(!text.contains("pbjson") && !text.contains("as i32"), "a leaf that was not seen before");
+    text
 }
 
 /// The table of all RPCs, a row each, in the order of the files.
