@@ -9,9 +9,10 @@ use crate::engine::Read;
 use crate::engine::staged::Staged;
 use crate::error::{Fatal, ReadError, Refusal};
 use crate::facts::Facts;
+use crate::intervals::Intervals;
 use crate::lease::replicated as lease;
 use crate::mvcc::fences::Fences;
-use crate::mvcc::{self, Intervals, Moment, WriteTxn};
+use crate::mvcc::{self, Moment, WriteTxn};
 use crate::store::{Applied, AppliedEntry, LeaseEffect, Reply};
 use crate::types::*;
 

@@ -15,13 +15,13 @@ use crate::engine::staged::Staged;
 use crate::engine::{Engine, EngineSize, Read};
 use crate::error::{Fatal, Refusal};
 use crate::facts::{self, Facts};
-use crate::lease::replicated as lease;
-pub use crate::mvcc::ReadView;
+use crate::mvcc;
 use crate::mvcc::fences::Fences;
-use crate::mvcc::{self, Published};
 use crate::state::State;
 pub use crate::types::{ChangedKey, Changes};
 use crate::types::{DeleteReply, Lease, LeaseId, LogId, PutReply, TxnReply};
+use crate::view::Published;
+pub use crate::view::ReadView;
 
 /// What applying one group of entries did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,14 +128,7 @@ pub fn open<E: Engine>(engine: E) -> Result<(Writer<E>, Reader<E>), Fatal> {
 }
 
 fn view_of<V: Read>(rows: V, facts: &Facts, fences: &Fences) -> ReadView<V> {
-    ReadView::new(Published {
-        rows,
-        revision: facts.revision,
-        floor: facts.floor,
-        applied: facts.applied,
-        membership: facts.membership.clone(),
-        fences: fences.map().clone(),
-    })
+    ReadView::new(Published { rows, facts: facts.clone(), fences: fences.map().clone() })
 }
 
 /// Applies entries. There is one.
@@ -279,32 +272,5 @@ impl<E: Engine> Reader<E> {
     /// The newest published state.
     pub fn view(&self) -> ReadView<E::View> {
         self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// What a view tells of leases. (`mvcc` does not know them.)
-impl<V: Read> ReadView<V> {
-    /// One lease.
-    ///
-    /// # Errors
-    /// `Fatal`.
-    pub fn lease(&self, id: LeaseId) -> Result<Option<Lease>, Fatal> {
-        lease::find(self.rows(), id)
-    }
-
-    /// All leases: ids from 0 up, then negative ones.
-    ///
-    /// # Errors
-    /// `Fatal`.
-    pub fn leases(&self) -> Result<Vec<Lease>, Fatal> {
-        lease::all(self.rows())
-    }
-
-    /// The keys that hang on a lease, ascending; none for an unknown lease.
-    ///
-    /// # Errors
-    /// `Fatal`.
-    pub fn lease_keys(&self, id: LeaseId) -> Result<Vec<Bytes>, Fatal> {
-        lease::keys(self.rows(), id)
     }
 }

@@ -26,10 +26,10 @@ use crate::engine::any::{AnyEngine, AnyView};
 use crate::engine::{EngineSize, Profile};
 use crate::error::{Fatal, Invalid, ReadError, Refusal};
 use crate::log::{Log, LogOptions};
-use crate::mvcc::ReadView;
 use crate::mvcc::check::{self, TxnLimits};
 use crate::store::{Flusher, Reader, Reply};
 use crate::types::*;
+use crate::view::ReadView;
 
 use commit::{Commits, Core};
 pub use maintain::Maintained;

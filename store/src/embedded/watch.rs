@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{Embedded, EmbeddedError, from_first_key};
 use crate::engine::any::AnyView;
-use crate::mvcc::ReadView;
 use crate::types::{ChangedKey, Changes, Event, KeyRange};
+use crate::view::ReadView;
 
 /// Rows of history read at once.
 const ROWS_MAX: usize = 256;

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::intervals::Intervals;
 use crate::error::Invalid;
+use crate::intervals::Intervals;
 use crate::types::{DeleteRequest, KeyRange, Op, PutRequest, RangeEnd, RangeRequest, TxnRequest};
 
 /// Bounds on one transaction.

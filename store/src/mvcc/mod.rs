@@ -17,17 +17,12 @@ mod count;
 pub(crate) mod fences;
 mod hash_kv;
 mod history;
-mod intervals;
 mod moment;
 mod range;
 mod txn;
-mod view;
 mod write;
 
 pub(crate) use compaction::{Progress, check_floor, scrub};
-pub(crate) use intervals::Intervals;
 pub(crate) use moment::Moment;
 pub(crate) use txn::{check_reads, run, verdicts, walk_taken};
-pub(crate) use view::Published;
-pub use view::ReadView;
 pub(crate) use write::WriteTxn;

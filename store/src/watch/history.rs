@@ -1,8 +1,8 @@
 //! What watching needs to know of the past.
 use crate::engine::Read;
 use crate::error::{Fatal, ReadError};
-use crate::mvcc::ReadView;
 use crate::types::{Changes, KeyValue};
+use crate::view::ReadView;
 
 /// A pinned view of the history, as much as watching needs of it.
 pub trait History {

@@ -1,4 +1,4 @@
-//! A set of keys made of intervals: where deletes reach, asked about single keys.
+//! A set of keys made of intervals: where deletes reach, and what permissions cover.
 //!
 //! Invariant: the intervals are disjoint and not empty, so a look-up is one step in a map and the
 //! whole work on n ranges is n log n, however they overlap.

@@ -1,23 +1,24 @@
-//! The state at one moment, pinned: every answer from one view belongs to one revision.
+//! The state at one moment, pinned: every answer from one view belongs to one revision. It composes what
+//! does not know each other, as `state` does for writes.
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::fences::FenceMap;
-use super::moment::Moment;
-use super::txn::{check_reads, run, verdicts};
 use crate::engine::Read;
 use crate::error::{Fatal, ReadError};
-use crate::types::{Changes, KeyValue, LogId, Op, OpReply, RangeReply, RangeRequest, TxnReply, TxnRequest};
+use crate::facts::Facts;
+use crate::lease::replicated as lease;
+use crate::mvcc::fences::FenceMap;
+use crate::mvcc::{self, Moment};
+use crate::types::{
+    Changes, KeyValue, Lease, LeaseId, LogId, Op, OpReply, RangeReply, RangeRequest, TxnReply, TxnRequest,
+};
 
 /// What a view is made of.
 #[derive(Debug)]
 pub(crate) struct Published<V> {
     pub(crate) rows: V,
-    pub(crate) revision: i64,
-    pub(crate) floor: i64,
-    pub(crate) applied: Option<LogId>,
-    pub(crate) membership: Option<(LogId, Bytes)>,
+    pub(crate) facts: Facts,
     pub(crate) fences: FenceMap,
 }
 
@@ -43,28 +44,28 @@ impl<V: Read> ReadView<V> {
     }
 
     fn moment(&self) -> Moment<'_, V> {
-        let Published { rows, revision, floor, fences, .. } = &*self.published;
-        Moment { rows, revision: *revision, floor: *floor, fences }
+        let Published { rows, facts, fences } = &*self.published;
+        Moment { rows, revision: facts.revision, floor: facts.floor, fences }
     }
 
     /// The newest main revision in it; 1 in an empty store.
     pub fn revision(&self) -> i64 {
-        self.published.revision
+        self.published.facts.revision
     }
 
     /// The compaction floor: revisions below it are gone, it can itself be read. -1 = never compacted.
     pub fn compacted(&self) -> i64 {
-        self.published.floor
+        self.published.facts.floor
     }
 
     /// The last entry applied to it.
     pub fn applied(&self) -> Option<LogId> {
-        self.published.applied
+        self.published.facts.applied
     }
 
     /// The newest membership, and the entry that brought it.
     pub fn membership(&self) -> Option<&(LogId, Bytes)> {
-        self.published.membership.as_ref()
+        self.published.facts.membership.as_ref()
     }
 
     /// Reads a range of keys.
@@ -81,9 +82,9 @@ impl<V: Read> ReadView<V> {
     /// `Refusal::Compacted`, `Refusal::Future`; `Fatal`, also when a taken branch writes.
     pub fn txn(&self, request: &TxnRequest) -> Result<TxnReply, ReadError> {
         let moment = self.moment();
-        let verdicts = verdicts(&moment, request)?;
-        check_reads(&moment, request, &verdicts)?;
-        let reply = run(request, &verdicts, &mut |op| match op {
+        let verdicts = mvcc::verdicts(&moment, request)?;
+        mvcc::check_reads(&moment, request, &verdicts)?;
+        let reply = mvcc::run(request, &verdicts, &mut |op| match op {
             Op::Range(range) => moment.range(range).map(OpReply::Range),
             Op::Put(_) | Op::Delete(_) | Op::Txn(_) => {
                 Err(Fatal::Inconsistent("a transaction that writes was given to a view".into()).into())
@@ -117,5 +118,32 @@ impl<V: Read> ReadView<V> {
     /// `Fatal`.
     pub fn before(&self, key: &[u8], main: i64) -> Result<Option<KeyValue>, Fatal> {
         self.moment().before(key, main)
+    }
+}
+
+/// What it tells of leases.
+impl<V: Read> ReadView<V> {
+    /// One lease.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn lease(&self, id: LeaseId) -> Result<Option<Lease>, Fatal> {
+        lease::find(self.rows(), id)
+    }
+
+    /// All leases: ids from 0 up, then negative ones.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn leases(&self) -> Result<Vec<Lease>, Fatal> {
+        lease::all(self.rows())
+    }
+
+    /// The keys that hang on a lease, ascending; none for an unknown lease.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn lease_keys(&self, id: LeaseId) -> Result<Vec<Bytes>, Fatal> {
+        lease::keys(self.rows(), id)
     }
 }
