@@ -4,7 +4,7 @@
 //! that applying it is a pure function of the state and the command.
 use bytes::Bytes;
 
-use crate::types::{DeleteRequest, LeaseId, PutRequest, TxnRequest};
+use crate::types::{AlarmKind, DeleteRequest, KeyRange, LeaseId, Permission, PutRequest, TxnRequest};
 
 /// Names one proposal of one member, so that its answer finds the waiting caller. Never used to
 /// refuse a repeated request: a client that retries asks for a second write.
@@ -66,6 +66,124 @@ pub enum Action {
         /// Its id.
         id: LeaseId,
     },
+    /// Change users, roles, or whether they count.
+    Auth(AuthChange),
+    /// Raise or clear an alarm.
+    Alarm(AlarmChange),
+    /// What is left of leases, so that the next leader does not give them their full time again.
+    LeaseCheckpoint {
+        /// Seconds left of each; 0 forgets the last checkpoint. Leases that are gone are passed over.
+        remaining: Vec<(LeaseId, i64)>,
+    },
+    /// Begin or end a downgrade of the cluster.
+    Downgrade(DowngradeChange),
+}
+
+/// A change of users, roles, or whether they count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthChange {
+    /// Check permissions from now on.
+    Enable,
+    /// Check nothing from now on.
+    Disable,
+    /// Give a user a token. The password was checked at the origin's auth revision.
+    Authenticate {
+        /// Who.
+        user: String,
+        /// What the token begins with; the position of the entry is added. Empty: tokens are not kept
+        /// in the members (they are signed), nothing is assigned.
+        token: String,
+    },
+    /// Add a user.
+    UserAdd {
+        /// Its name.
+        name: String,
+        /// The bcrypt hash of its password; ignored when `no_password`.
+        password: Bytes,
+        /// It can only be known by its certificate.
+        no_password: bool,
+    },
+    /// Delete a user.
+    UserDelete {
+        /// Its name.
+        name: String,
+    },
+    /// Change a user's password.
+    UserChangePassword {
+        /// Its name.
+        name: String,
+        /// The bcrypt hash; ignored for a user without a password.
+        password: Bytes,
+    },
+    /// Grant a role to a user.
+    UserGrantRole {
+        /// To whom.
+        user: String,
+        /// Which role.
+        role: String,
+    },
+    /// Take a role from a user.
+    UserRevokeRole {
+        /// From whom.
+        user: String,
+        /// Which role.
+        role: String,
+    },
+    /// Add a role.
+    RoleAdd {
+        /// Its name.
+        name: String,
+    },
+    /// Delete a role, and take it from all users.
+    RoleDelete {
+        /// Its name.
+        name: String,
+    },
+    /// Let a role do something.
+    RoleGrantPermission {
+        /// Which role.
+        role: String,
+        /// What; none is refused, where etcd refuses it.
+        permission: Option<Permission>,
+    },
+    /// Take a permission from a role.
+    RoleRevokePermission {
+        /// Which role.
+        role: String,
+        /// Exactly the range that was granted.
+        range: KeyRange,
+    },
+}
+
+/// Raises or clears an alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlarmChange {
+    /// Raise it; nothing changes if it is raised.
+    Activate {
+        /// Whose.
+        member: u64,
+        /// Which.
+        kind: AlarmKind,
+    },
+    /// Clear exactly this one.
+    Deactivate {
+        /// Whose.
+        member: u64,
+        /// Which.
+        kind: AlarmKind,
+    },
+}
+
+/// Begins or ends a downgrade of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DowngradeChange {
+    /// Begin it.
+    Enable {
+        /// The version to go down to, as it will be told.
+        target_version: String,
+    },
+    /// End it.
+    Cancel,
 }
 
 /// What an entry of the log holds.

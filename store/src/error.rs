@@ -43,6 +43,12 @@ pub enum Invalid {
         /** Asked for. */
         ttl_s: i64,
     },
+    /// A downgrade to something that is no version.
+    #[error("wrong downgrade target version format")]
+    DowngradeFormat,
+    /// A downgrade to a version that is not the one below.
+    #[error("invalid downgrade target version")]
+    DowngradeTarget,
 }
 
 /// Every replica refuses alike; nothing was changed.
@@ -76,6 +82,69 @@ pub enum Refusal {
     /// A leader-made command of an older term than the newest one applied: it was overtaken.
     #[error("made by an earlier leader")]
     Overtaken,
+    /// Auth cannot be enabled without a user `root`.
+    #[error("root user does not exist")]
+    RootUserNotFound,
+    /// Auth cannot be enabled before user `root` has role `root`.
+    #[error("root user does not have root role")]
+    RootRoleNotGranted,
+    /// The user name is taken.
+    #[error("user name already exists")]
+    UserExists,
+    /// A user without a name; also: auth is on and nobody asks.
+    #[error("user name is empty")]
+    UserEmpty,
+    /// No such user.
+    #[error("user name not found")]
+    UserNotFound,
+    /// The role name is taken.
+    #[error("role name already exists")]
+    RoleExists,
+    /// A role without a name.
+    #[error("role name is empty")]
+    RoleEmpty,
+    /// No such role.
+    #[error("role name not found")]
+    RoleNotFound,
+    /// No such user, or not this password.
+    #[error("authentication failed, invalid user ID or password")]
+    AuthFailed,
+    /// A password was given for a user that has none.
+    #[error("authentication failed, password was given for no password user")]
+    NoPasswordUser,
+    /// A grant without a permission.
+    #[error("permission not given")]
+    PermissionNotGiven,
+    /// The user may not do this.
+    #[error("permission denied")]
+    PermissionDenied,
+    /// The user does not have the role.
+    #[error("role is not granted to the user")]
+    RoleNotGranted,
+    /// The role does not have exactly this permission.
+    #[error("permission is not granted to the role")]
+    PermissionNotGranted,
+    /// Nobody can authenticate while auth is off.
+    #[error("authentication is not enabled")]
+    AuthNotEnabled,
+    /// It would lock out `root`, or the range of a permission is none.
+    #[error("invalid auth management")]
+    InvalidAuthManagement,
+    /// Users or roles have changed since the request was checked.
+    #[error("revision of auth store is old")]
+    AuthRevisionOld,
+    /// Some member's NOSPACE alarm is raised: nothing that takes space.
+    #[error("database space exceeded")]
+    NoSpace,
+    /// Some member's CORRUPT alarm is raised: no changes to keys and leases.
+    #[error("corrupt cluster")]
+    Corrupt,
+    /// A downgrade is under way.
+    #[error("cluster has a downgrade job in progress")]
+    DowngradeInProgress,
+    /// No downgrade is under way.
+    #[error("no inflight downgrade job")]
+    NoDowngrade,
 }
 
 /// This node's disk or bytes are wrong. The node ends; nothing is retried.

@@ -5,8 +5,11 @@
 //!   m applied   term, index          m floor   main revision (no row: never compacted)
 //!   m revision  main revision        m scrub   target, next main, next sub
 //!   m format    1                    m fences  main revision they are true at
+//!   m auth      on (1), revision     m downgrade  target version (no row: none is under way)
 //! ```
-//! All numbers are 8 bytes, big-endian.
+//! All numbers are 8 bytes, big-endian. Which alarms are raised is among the facts, too: every write asks.
+use crate::alarm::Alarms;
+use crate::auth::AuthStatus;
 use crate::codec::rows::meta_row;
 use crate::engine::staged::Staged;
 use crate::engine::{Cursor, Family, Read};
@@ -19,6 +22,8 @@ use crate::types::{LogId, Revision};
 const FORMAT: i64 = 1;
 
 const APPLIED: &str = "applied";
+const AUTH: &str = "auth";
+const DOWNGRADE: &str = "downgrade";
 const FENCES: &str = "fences";
 const FLOOR: &str = "floor";
 const FORMAT_ROW: &str = "format";
@@ -35,12 +40,27 @@ pub(crate) struct Facts {
     pub(crate) floor: i64,
     pub(crate) scrub: Progress,
     pub(crate) membership: Option<Membership>,
+    pub(crate) auth: AuthStatus,
+    /// Those that are raised. Their rows are staged as they change.
+    pub(crate) alarms: Alarms,
+    /// The version that the cluster is going down to.
+    pub(crate) downgrade: Option<String>,
 }
 
 impl Facts {
     /// Those of a state that nothing was applied to.
-    const EMPTY: Facts =
-        Facts { applied: None, revision: 1, floor: -1, scrub: Progress::NONE, membership: None };
+    fn empty() -> Facts {
+        Facts {
+            applied: None,
+            revision: 1,
+            floor: -1,
+            scrub: Progress::NONE,
+            membership: None,
+            auth: AuthStatus::NEW,
+            alarms: Alarms::default(),
+            downgrade: None,
+        }
+    }
 
     /// Reads them. `None`: there is no state at all.
     ///
@@ -53,7 +73,12 @@ impl Facts {
             None if is_empty(rows)? => return Ok(None),
             None => return Err(Fatal::Inconsistent("rows without a format".into())),
         }
-        let mut facts = Facts { membership: members::load(rows)?, ..Facts::EMPTY };
+        let mut facts = Facts {
+            membership: members::load(rows)?,
+            alarms: Alarms::load(rows)?,
+            downgrade: downgrade(rows)?,
+            ..Facts::empty()
+        };
         facts.applied = applied(rows)?;
         if let Some([revision]) = read(rows, REVISION)? {
             facts.revision = revision;
@@ -64,18 +89,21 @@ impl Facts {
         if let Some([target, main, sub]) = read(rows, SCRUB)? {
             facts.scrub = Progress { target, next: Revision { main, sub } };
         }
+        if let Some([enabled, revision]) = read(rows, AUTH)? {
+            facts.auth = AuthStatus { enabled: enabled != 0, revision: revision as u64 };
+        }
         Ok(Some(facts))
     }
 
     /// Those of an empty state, and the row that says what format it has from now on.
     pub(crate) fn begin<V: Read>(rows: &mut Staged<V>) -> Self {
         write(rows, FORMAT_ROW, [FORMAT]);
-        Facts::EMPTY
+        Facts::empty()
     }
 
     /// Stages the rows that differ from what they were `before`.
     pub(crate) fn stage<V: Read>(&self, rows: &mut Staged<V>, before: &Facts) {
-        let Facts { applied, revision, floor, scrub, membership } = self;
+        let Facts { applied, revision, floor, scrub, membership, auth, alarms: _, downgrade } = self;
         if let Some(applied) = applied.filter(|_| *applied != before.applied) {
             write(rows, APPLIED, [applied.term as i64, applied.index as i64]);
         }
@@ -90,6 +118,15 @@ impl Facts {
         }
         if let Some(membership) = membership.as_ref().filter(|_| *membership != before.membership) {
             members::stage(rows, membership);
+        }
+        if *auth != before.auth {
+            write(rows, AUTH, [i64::from(auth.enabled), auth.revision as i64]);
+        }
+        if *downgrade != before.downgrade {
+            match downgrade {
+                Some(target) => rows.put(Family::Idx, meta_row(DOWNGRADE), target.clone()),
+                None => rows.delete(Family::Idx, meta_row(DOWNGRADE)),
+            }
         }
     }
 }
@@ -107,6 +144,12 @@ pub(crate) fn fences_at<R: Read>(rows: &R) -> Result<Option<i64>, Fatal> {
 
 pub(crate) fn stage_fences_at<V: Read>(rows: &mut Staged<V>, revision: i64) {
     write(rows, FENCES, [revision]);
+}
+
+fn downgrade<R: Read>(rows: &R) -> Result<Option<String>, Fatal> {
+    let target = rows.get(Family::Idx, &meta_row(DOWNGRADE))?;
+    let target = target.map(|target| String::from_utf8(target.into())).transpose();
+    target.map_err(|_| Fatal::Inconsistent("the target of a downgrade cannot be read".into()))
 }
 
 fn is_empty<R: Read>(rows: &R) -> Result<bool, Fatal> {

@@ -60,6 +60,17 @@ impl Intervals {
         last.is_some_and(|(_, end)| end.as_ref().is_none_or(|end| key < end.as_ref()))
     }
 
+    /// Whether all of `start..end` is in the set; `end` above `start`, `None` = no end.
+    pub(crate) fn covers(&self, start: &[u8], end: Option<&Bytes>) -> bool {
+        let upto = (Bound::Unbounded, Bound::Included(start));
+        let last = self.ends.range::<[u8], _>(upto).next_back();
+        last.is_some_and(|(_, its_end)| match (its_end, end) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(its_end), Some(end)) => start < its_end.as_ref() && end <= its_end,
+        })
+    }
+
     /// Adds all of `other`; the larger set stays where it is.
     pub(crate) fn join(&mut self, mut other: Intervals) {
         if other.len() > self.len() {

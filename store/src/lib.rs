@@ -1,6 +1,8 @@
 //! Bramble's store: what all replicas agree on, and its bytes.
 #![cfg_attr(feature = "rocks", doc = include_str!("../README.md"))]
 
+pub mod alarm;
+pub mod auth;
 pub mod codec;
 pub mod command;
 pub mod data_dir;

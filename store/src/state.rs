@@ -2,9 +2,13 @@
 //! a clock, a disk or a flag was decided before the entry was proposed.
 //!
 //! It composes what does not know each other: `mvcc` says which keys moved between leases, this tells
-//! `lease`; a revoke asks `lease` for its keys and has `mvcc` delete them.
+//! `lease`; a revoke asks `lease` for its keys and has `mvcc` delete them; `auth` says what a request needs,
+//! and about the keys of a lease `lease` is asked again. Alarms are asked before permissions are, as in etcd.
+use crate::auth::access::{Compiled, Gate};
+use crate::auth::changes::Users;
+use crate::auth::needs_of;
 use crate::codec;
-use crate::command::{Action, Command, Entry, Payload};
+use crate::command::{Action, AlarmChange, AuthChange, Command, DowngradeChange, Entry, Origin, Payload};
 use crate::engine::Read;
 use crate::engine::staged::Staged;
 use crate::error::{Fatal, ReadError, Refusal};
@@ -13,8 +17,9 @@ use crate::intervals::Intervals;
 use crate::lease::replicated as lease;
 use crate::mvcc::fences::Fences;
 use crate::mvcc::{self, Moment, WriteTxn};
-use crate::store::{Applied, AppliedEntry, LeaseEffect, Reply};
+use crate::store::{Applied, AppliedEntry, AuthEffect, LeaseEffect, Reply};
 use crate::types::*;
+use crate::view::permit;
 
 /// The state while a group of entries is applied to it.
 #[derive(Debug)]
@@ -22,6 +27,8 @@ pub(crate) struct State<'a, V: Read> {
     pub(crate) rows: Staged<V>,
     pub(crate) facts: Facts,
     pub(crate) fences: &'a mut Fences,
+    /// What users may do at the auth revision in `facts`.
+    pub(crate) compiled: &'a mut Compiled,
     /// What the group did so far.
     pub(crate) done: Applied,
 }
@@ -70,6 +77,8 @@ impl<V: Read> State<'_, V> {
         if command.fence_term.is_some_and(|term| term != id.term) {
             return Err(Refusal::Overtaken.into());
         }
+        self.facts.alarms.permit(&command.action)?;
+        self.permit(command)?;
         match &command.action {
             Action::Put(put) => self.put(put),
             Action::Delete(delete) => self.delete(delete),
@@ -77,7 +86,26 @@ impl<V: Read> State<'_, V> {
             Action::Compact { revision } => self.compact(*revision),
             Action::LeaseGrant { id, ttl_s } => self.grant(Lease { id: *id, ttl_s: *ttl_s, remaining_s: 0 }),
             Action::LeaseRevoke { id } => self.revoke(*id),
+            Action::Auth(AuthChange::Authenticate { user, token }) => {
+                self.authenticate(id, &command.origin, user, token)
+            }
+            Action::Auth(change) => self.change_auth(change),
+            Action::Alarm(change) => Ok(self.change_alarm(*change)),
+            Action::LeaseCheckpoint { remaining } => self.checkpoint(remaining),
+            Action::Downgrade(change) => self.change_downgrade(change),
         }
+    }
+
+    /// Whether who asked may still do it. Nobody asked for what members do of themselves: expiry, which is
+    /// fenced, and what keeps the cluster going.
+    fn permit(&self, command: &Command) -> Result<(), ReadError> {
+        let Command { origin, fence_term, action, .. } = command;
+        let own = *origin == Origin::default() && (fence_term.is_some() || is_upkeep(action));
+        if own || !self.facts.auth.enabled {
+            return Ok(());
+        }
+        let gate = Gate { rows: &self.rows, status: self.facts.auth, compiled: self.compiled };
+        needs_of(action).iter().try_for_each(|need| permit(&gate, origin, need))
     }
 
     fn put(&mut self, put: &PutRequest) -> Result<Reply, ReadError> {
@@ -128,6 +156,63 @@ impl<V: Read> State<'_, V> {
         })
     }
 
+    fn checkpoint(&mut self, remaining: &[(LeaseId, i64)]) -> Result<Reply, ReadError> {
+        for (id, remaining_s) in remaining {
+            // One that was revoked meanwhile has nothing left.
+            if let Some(lease) = lease::find(&self.rows, *id)? {
+                let lease = Lease { remaining_s: *remaining_s, ..lease };
+                lease::grant(&mut self.rows, &lease);
+                self.done.leases.push(LeaseEffect::Checkpointed(lease));
+            }
+        }
+        Ok(Reply::LeaseCheckpointed { revision: self.facts.revision })
+    }
+
+    fn change_auth(&mut self, change: &AuthChange) -> Result<Reply, ReadError> {
+        let before = self.facts.auth.revision;
+        let mut users = Users { rows: &mut self.rows, status: &mut self.facts.auth };
+        let dropped = users.change(change)?;
+        self.done.auth.extend(dropped);
+        if self.facts.auth.revision != before {
+            *self.compiled = Compiled::default();
+        }
+        Ok(Reply::AuthChanged { revision: self.facts.revision })
+    }
+
+    /// The position of the entry makes a token unique, whatever the member that asked came up with.
+    fn authenticate(
+        &mut self,
+        id: LogId,
+        origin: &Origin,
+        user: &str,
+        begin: &str,
+    ) -> Result<Reply, ReadError> {
+        let users = Users { rows: &mut self.rows, status: &mut self.facts.auth };
+        users.authenticate(user, origin.auth_revision)?;
+        let token = if begin.is_empty() { String::new() } else { format!("{begin}.{}", id.index) };
+        if !token.is_empty() {
+            let (user, token) = (user.to_owned(), token.clone());
+            self.done.auth.push(AuthEffect::TokenAssigned { user, token });
+        }
+        let (revision, auth_revision) = (self.facts.revision, self.facts.auth.revision);
+        Ok(Reply::Authenticated { revision, token, auth_revision })
+    }
+
+    fn change_alarm(&mut self, change: AlarmChange) -> Reply {
+        let alarms = self.facts.alarms.change(&mut self.rows, change).into_iter().collect();
+        Reply::Alarms { revision: self.facts.revision, alarms }
+    }
+
+    fn change_downgrade(&mut self, change: &DowngradeChange) -> Result<Reply, ReadError> {
+        self.facts.downgrade = match (change, &self.facts.downgrade) {
+            (DowngradeChange::Enable { .. }, Some(_)) => return Err(Refusal::DowngradeInProgress.into()),
+            (DowngradeChange::Cancel, None) => return Err(Refusal::NoDowngrade.into()),
+            (DowngradeChange::Enable { target_version }, None) => Some(target_version.clone()),
+            (DowngradeChange::Cancel, Some(_)) => None,
+        };
+        Ok(Reply::Downgrade { revision: self.facts.revision })
+    }
+
     /// Runs `body` at the next main revision, which is taken only if it changes something.
     fn write(
         &mut self,
@@ -146,6 +231,11 @@ impl<V: Read> State<'_, V> {
         }
         Ok(reply)
     }
+}
+
+/// What members do of themselves, whether they lead or not.
+fn is_upkeep(action: &Action) -> bool {
+    matches!(action, Action::Compact { .. } | Action::Alarm(_) | Action::LeaseCheckpoint { .. })
 }
 
 /// Performs one operation of a transaction that was found able to run.

@@ -10,6 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 
+pub use crate::auth::AuthEffect;
+use crate::auth::access::Compiled;
 use crate::command::{Entry, RequestId};
 use crate::engine::staged::Staged;
 use crate::engine::{Engine, EngineSize, Read};
@@ -18,8 +20,8 @@ use crate::facts::{self, Facts};
 use crate::mvcc;
 use crate::mvcc::fences::Fences;
 use crate::state::State;
+use crate::types::{AlarmKind, DeleteReply, Lease, LeaseId, LogId, PutReply, TxnReply};
 pub use crate::types::{ChangedKey, Changes};
-use crate::types::{DeleteReply, Lease, LeaseId, LogId, PutReply, TxnReply};
 use crate::view::Published;
 pub use crate::view::ReadView;
 
@@ -32,6 +34,8 @@ pub struct Applied {
     pub changes: Vec<Changes>,
     /// Leases that came and went, in order.
     pub leases: Vec<LeaseEffect>,
+    /// Tokens that came and went, in order.
+    pub auth: Vec<AuthEffect>,
     /// The last membership of the group.
     pub membership: Option<(LogId, Bytes)>,
 }
@@ -80,15 +84,48 @@ pub enum Reply {
         /// The revision after its keys were deleted.
         revision: i64,
     },
+    /// To a lease checkpoint.
+    LeaseCheckpointed {
+        /// The current revision.
+        revision: i64,
+    },
+    /// To a change of users or roles.
+    AuthChanged {
+        /// The current revision.
+        revision: i64,
+    },
+    /// To an authentication.
+    Authenticated {
+        /// The current revision.
+        revision: i64,
+        /// The token; empty when tokens are signed, not kept.
+        token: String,
+        /// The auth revision that a signed token names.
+        auth_revision: u64,
+    },
+    /// To a change of alarms.
+    Alarms {
+        /// The current revision.
+        revision: i64,
+        /// The alarm that was raised or cleared; none if there was nothing to clear.
+        alarms: Vec<(u64, AlarmKind)>,
+    },
+    /// To a change of a downgrade.
+    Downgrade {
+        /// The current revision.
+        revision: i64,
+    },
 }
 
-/// A lease came or went.
+/// A lease came or went, or what is left of it was written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseEffect {
     /// It was granted.
     Granted(Lease),
     /// It was revoked.
     Revoked(LeaseId),
+    /// What is left of it was written down, or (0) forgotten.
+    Checkpointed(Lease),
 }
 
 /// What a step of physical compaction found.
@@ -121,14 +158,16 @@ pub fn open<E: Engine>(engine: E) -> Result<(Writer<E>, Reader<E>), Fatal> {
     };
     let view = engine.view();
     let fences = Fences::load(&view, facts::fences_at(&view)?, &facts.scrub, facts.revision)?;
-    let latest = view_of(view, &facts, &fences);
+    let compiled = Compiled::default();
+    let latest = view_of(view, &facts, &fences, &compiled);
     let published = Arc::new(RwLock::new(latest.clone()));
     let reader = Reader { published: Arc::clone(&published) };
-    Ok((Writer { engine: Arc::new(engine), facts, fences, latest, published }, reader))
+    Ok((Writer { engine: Arc::new(engine), facts, fences, compiled, latest, published }, reader))
 }
 
-fn view_of<V: Read>(rows: V, facts: &Facts, fences: &Fences) -> ReadView<V> {
-    ReadView::new(Published { rows, facts: facts.clone(), fences: fences.map().clone() })
+fn view_of<V: Read>(rows: V, facts: &Facts, fences: &Fences, compiled: &Compiled) -> ReadView<V> {
+    let (facts, fences, compiled) = (facts.clone(), fences.map().clone(), compiled.clone());
+    ReadView::new(Published { rows, facts, fences, compiled })
 }
 
 /// Applies entries. There is one.
@@ -137,6 +176,7 @@ pub struct Writer<E: Engine> {
     engine: Arc<E>,
     facts: Facts,
     fences: Fences,
+    compiled: Compiled,
     /// What is published: everything in the engine but the newest fences.
     latest: ReadView<E::View>,
     published: Arc<RwLock<ReadView<E::View>>>,
@@ -161,6 +201,7 @@ impl<E: Engine> Writer<E> {
             rows: self.staged(),
             facts: self.facts.clone(),
             fences: &mut self.fences,
+            compiled: &mut self.compiled,
             done: Applied::default(),
         };
         for entry in entries {
@@ -220,7 +261,7 @@ impl<E: Engine> Writer<E> {
         self.facts = facts;
         let view = self.engine.view();
         self.fences.rebalance(&view, self.facts.revision)?;
-        self.latest = view_of(view, &self.facts, &self.fences);
+        self.latest = view_of(view, &self.facts, &self.fences, &self.compiled);
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = self.latest.clone();
         Ok(())
     }

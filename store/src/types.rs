@@ -3,6 +3,10 @@
 //! These are etcd's meanings without etcd's messages. Wire limits and texts live in the server.
 use bytes::Bytes;
 
+mod auth;
+
+pub use auth::{Permission, PermissionKind, ROOT_ROLE, ROOT_USER, Role, User};
+
 /// Position of an entry in the replicated log. One leader per term, so (term, index) names one entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogId {
@@ -116,6 +120,16 @@ impl KeyRange {
             _ => RangeEnd::Before(range_end),
         };
         KeyRange { start: key, end }
+    }
+
+    /// Key and `range_end` as [`KeyRange::from_wire`] takes them.
+    pub fn to_wire(&self) -> (Bytes, Bytes) {
+        let end = match &self.end {
+            RangeEnd::Single => Bytes::new(),
+            RangeEnd::Before(end) => end.clone(),
+            RangeEnd::Open => Bytes::from_static(b"\0"),
+        };
+        (self.start.clone(), end)
     }
 
     /// The range of one key.
@@ -414,4 +428,13 @@ pub struct Lease {
     pub ttl_s: i64,
     /// Remaining seconds at the last checkpoint; 0 = no checkpoint was made.
     pub remaining_s: i64,
+}
+
+/// What is wrong with a member, known to all replicas. In etcd's order: NOSPACE is 1, CORRUPT 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AlarmKind {
+    /// Its disk is full, or its quota used up.
+    NoSpace,
+    /// Its data is not what the other members have.
+    Corrupt,
 }

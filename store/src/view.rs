@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::auth::access::{Compiled, Gate, To};
+use crate::auth::{AuthStatus, Credentials, Need, rows as auth};
+use crate::command::Origin;
 use crate::engine::Read;
-use crate::error::{Fatal, ReadError};
+use crate::error::{Fatal, ReadError, Refusal};
 use crate::facts::Facts;
 use crate::lease::replicated as lease;
 use crate::mvcc::fences::FenceMap;
 use crate::mvcc::{self, Moment};
 use crate::types::{
-    Changes, KeyValue, Lease, LeaseId, LogId, Op, OpReply, RangeReply, RangeRequest, TxnReply, TxnRequest,
+    AlarmKind, Changes, KeyRange, KeyValue, Lease, LeaseId, LogId, Op, OpReply, RangeReply, RangeRequest,
+    Role, TxnReply, TxnRequest, User,
 };
 
 /// What a view is made of.
@@ -20,6 +24,7 @@ pub(crate) struct Published<V> {
     pub(crate) rows: V,
     pub(crate) facts: Facts,
     pub(crate) fences: FenceMap,
+    pub(crate) compiled: Compiled,
 }
 
 /// The published state after some entry. Cheap to clone; old rows are kept while it lives.
@@ -44,7 +49,7 @@ impl<V: Read> ReadView<V> {
     }
 
     fn moment(&self) -> Moment<'_, V> {
-        let Published { rows, facts, fences } = &*self.published;
+        let Published { rows, facts, fences, .. } = &*self.published;
         Moment { rows, revision: facts.revision, floor: facts.floor, fences }
     }
 
@@ -146,4 +151,108 @@ impl<V: Read> ReadView<V> {
     pub fn lease_keys(&self, id: LeaseId) -> Result<Vec<Bytes>, Fatal> {
         lease::keys(self.rows(), id)
     }
+}
+
+/// What it tells of users and roles.
+impl<V: Read> ReadView<V> {
+    /// Whether auth is on, and its revision.
+    pub fn auth(&self) -> AuthStatus {
+        self.published.facts.auth
+    }
+
+    /// One user.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn user(&self, name: &str) -> Result<Option<User>, Fatal> {
+        auth::user(self.rows(), name)
+    }
+
+    /// All users by name.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn users(&self) -> Result<Vec<User>, Fatal> {
+        auth::users(self.rows())
+    }
+
+    /// One role. (`root` is none before it is added, though it may be granted.)
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn role(&self, name: &str) -> Result<Option<Role>, Fatal> {
+        auth::role(self.rows(), name)
+    }
+
+    /// All roles by name.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn roles(&self) -> Result<Vec<Role>, Fatal> {
+        auth::roles(self.rows())
+    }
+
+    /// What a user's password is checked against.
+    ///
+    /// # Errors
+    /// `Refusal::AuthNotEnabled`, `AuthFailed` (no such user), `NoPasswordUser`; `Fatal`.
+    pub fn credentials(&self, user: &str) -> Result<Credentials, ReadError> {
+        let AuthStatus { enabled, revision } = self.auth();
+        if !enabled {
+            return Err(Refusal::AuthNotEnabled.into());
+        }
+        match self.user(user)? {
+            None => Err(Refusal::AuthFailed.into()),
+            Some(user) if user.no_password => Err(Refusal::NoPasswordUser.into()),
+            Some(user) => Ok(Credentials { password: user.password, auth_revision: revision }),
+        }
+    }
+
+    /// Whether who asks has what is needed: always while auth is off.
+    ///
+    /// # Errors
+    /// `Refusal::UserEmpty` (nobody asks), `AuthRevisionOld` (who asks was checked before a change),
+    /// `UserNotFound`, `PermissionDenied`; `Fatal`.
+    pub fn permit(&self, origin: &Origin, need: &Need) -> Result<(), ReadError> {
+        let Published { rows, facts, compiled, .. } = &*self.published;
+        permit(&Gate { rows, status: facts.auth, compiled }, origin, need)
+    }
+}
+
+/// What it tells of the cluster.
+impl<V: Read> ReadView<V> {
+    /// The alarms that are raised, by member and kind.
+    pub fn alarms(&self) -> &[(u64, AlarmKind)] {
+        self.published.facts.alarms.raised()
+    }
+
+    /// The version that the cluster is going down to; none when it is not.
+    pub fn downgrade(&self) -> Option<&str> {
+        self.published.facts.downgrade.as_deref()
+    }
+}
+
+/// Whether who asks has what is needed, the keys of leases included.
+pub(crate) fn permit<R: Read>(gate: &Gate<'_, R>, origin: &Origin, need: &Need) -> Result<(), ReadError> {
+    let (to, id) = match need {
+        Need::ReadLease(id) => (To::Read, *id),
+        Need::WriteLease(id) => (To::Write, *id),
+        Need::User
+        | Need::Root
+        | Need::RootOrUser(_)
+        | Need::RootOrRole(_)
+        | Need::Read(_)
+        | Need::Write(_) => return gate.permit(origin, need),
+    };
+    if !gate.status.enabled {
+        return Ok(());
+    }
+    match gate.root(origin) {
+        Err(ReadError::Refused(_)) => {}
+        done => return done,
+    }
+    for key in lease::keys(gate.rows, id)? {
+        gate.keys(origin, to, &KeyRange::single(key))?;
+    }
+    Ok(())
 }

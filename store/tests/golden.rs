@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use bramble_store::codec;
-use bramble_store::command::{Action, Command, Entry, Origin, Payload, RequestId};
+use bramble_store::command::{
+    Action, AlarmChange, AuthChange, Command, DowngradeChange, Entry, Origin, Payload, RequestId,
+};
 use bramble_store::engine::mem::Mem;
 use bramble_store::engine::{Cursor, Engine, Family, Read};
 use bramble_store::error::{Fatal, Refusal};
@@ -63,6 +65,57 @@ fn everything() -> TxnRequest {
     }
 }
 
+/// Commands about users, alarms, what is left of leases, and downgrades.
+fn administration() -> Vec<Action> {
+    let text = str::to_owned;
+    let grant = |kind, key: &'static str, end: &'static str| AuthChange::RoleGrantPermission {
+        role: text("reader"),
+        permission: Some(Permission { kind, range: KeyRange::from_wire(key.into(), end.into()) }),
+    };
+    let add = |name: &str, password: &'static str, no_password| AuthChange::UserAdd {
+        name: text(name),
+        password: password.into(),
+        no_password,
+    };
+    let auth = [
+        add("root", "$2a$10$hash", false),
+        add("by-certificate", "", true),
+        add("gone", "$2a$10$gone", false),
+        AuthChange::RoleAdd { name: text("reader") },
+        AuthChange::RoleAdd { name: text("gone") },
+        grant(PermissionKind::Read, "a", ""),
+        grant(PermissionKind::Write, "b", "c"),
+        grant(PermissionKind::ReadWrite, "d", "\0"),
+        grant(PermissionKind::Read, "e", ""),
+        AuthChange::RoleRevokePermission { role: text("reader"), range: KeyRange::single("e") },
+        AuthChange::UserGrantRole { user: text("root"), role: text("root") },
+        AuthChange::UserGrantRole { user: text("root"), role: text("reader") },
+        AuthChange::UserGrantRole { user: text("by-certificate"), role: text("gone") },
+        AuthChange::UserGrantRole { user: text("by-certificate"), role: text("reader") },
+        AuthChange::UserRevokeRole { user: text("root"), role: text("reader") },
+        AuthChange::RoleDelete { name: text("gone") },
+        AuthChange::UserChangePassword { name: text("root"), password: "$2a$10$other".into() },
+        AuthChange::UserDelete { name: text("gone") },
+    ];
+    let on = [
+        AuthChange::Enable,
+        AuthChange::Authenticate { user: text("root"), token: text("abcdefghijklmnop") },
+    ];
+    let alarms = [
+        AlarmChange::Activate { member: 0x8e9e_05c5_2164_694d, kind: AlarmKind::NoSpace },
+        AlarmChange::Activate { member: 7, kind: AlarmKind::Corrupt },
+        AlarmChange::Deactivate { member: 7, kind: AlarmKind::Corrupt },
+    ];
+    let downgrades = [
+        DowngradeChange::Enable { target_version: text("3.4.0") },
+        DowngradeChange::Cancel,
+        DowngradeChange::Enable { target_version: text("3.5.0") },
+    ];
+    let checkpoint = Action::LeaseCheckpoint { remaining: vec![(LeaseId(7), 35), (LeaseId(-9), 0)] };
+    let changes = auth.into_iter().map(Action::Auth).chain(alarms.map(Action::Alarm)).chain([checkpoint]);
+    changes.chain(downgrades.map(Action::Downgrade)).chain(on.map(Action::Auth)).collect()
+}
+
 fn commands() -> Vec<Command> {
     let mut commands: Vec<_> = [
         Action::LeaseGrant { id: LeaseId(7), ttl_s: 60 },
@@ -76,6 +129,7 @@ fn commands() -> Vec<Command> {
         Action::LeaseRevoke { id: LeaseId(-2) },
     ]
     .into_iter()
+    .chain(administration())
     .zip(1..)
     .map(|(action, counter)| command(counter, action))
     .collect();

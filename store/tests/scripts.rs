@@ -389,7 +389,14 @@ fn reply(out: &mut String, reply: &Reply) {
         Reply::LeaseGranted { revision, id, ttl_s } => {
             writeln!(out, "revision={revision} lease={} ttl={ttl_s}", id.0)
         }
-        Reply::LeaseRevoked { revision } => writeln!(out, "revision={revision}"),
+        Reply::LeaseRevoked { revision }
+        | Reply::LeaseCheckpointed { revision }
+        | Reply::AuthChanged { revision }
+        | Reply::Downgrade { revision } => writeln!(out, "revision={revision}"),
+        Reply::Authenticated { revision, token, auth_revision } => {
+            writeln!(out, "revision={revision} token={token} auth_revision={auth_revision}")
+        }
+        Reply::Alarms { revision, alarms } => writeln!(out, "revision={revision} {alarms:?}"),
     };
 }
 

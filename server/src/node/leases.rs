@@ -61,6 +61,8 @@ impl LeaseClock {
             match effect {
                 LeaseEffect::Granted(lease) => deadlines.granted(lease, now),
                 LeaseEffect::Revoked(id) => deadlines.revoked(*id),
+                // In its row; a new leader finds it there.
+                LeaseEffect::Checkpointed(_) => {}
             }
         }
         drop(deadlines);

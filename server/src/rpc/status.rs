@@ -50,12 +50,15 @@ fn invalid_row(invalid: &Invalid) -> (Code, &'static str) {
         Invalid::DuplicateKey => (InvalidArgument, "etcdserver: duplicate key given in txn request"),
         Invalid::SortOption => (InvalidArgument, "etcdserver: invalid sort option"),
         Invalid::TtlTooLarge { .. } => (OutOfRange, "etcdserver: too large lease TTL"),
+        Invalid::DowngradeFormat => (InvalidArgument, "etcdserver: wrong downgrade target version format"),
+        Invalid::DowngradeTarget => (InvalidArgument, "etcdserver: invalid downgrade target version"),
     }
 }
 
 fn refusal_row(refusal: &Refusal) -> (Code, &'static str) {
+    use Code::{FailedPrecondition, InvalidArgument, PermissionDenied};
     match refusal {
-        Refusal::KeyNotFound => (Code::InvalidArgument, "etcdserver: key not found"),
+        Refusal::KeyNotFound => (InvalidArgument, "etcdserver: key not found"),
         Refusal::Compacted { .. } => {
             (Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted")
         }
@@ -63,9 +66,39 @@ fn refusal_row(refusal: &Refusal) -> (Code, &'static str) {
             (Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision")
         }
         Refusal::LeaseNotFound => (Code::NotFound, "etcdserver: requested lease not found"),
-        Refusal::LeaseExists => (Code::FailedPrecondition, "etcdserver: lease already exists"),
+        Refusal::LeaseExists => (FailedPrecondition, "etcdserver: lease already exists"),
         // Only commands that leaders make for themselves are overtaken; no client waits for one.
         Refusal::Overtaken => (Code::Unavailable, "etcdserver: leader changed"),
+        Refusal::NoSpace => (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
+        Refusal::Corrupt => (Code::DataLoss, "etcdserver: corrupt cluster"),
+        Refusal::DowngradeInProgress => {
+            (FailedPrecondition, "etcdserver: cluster has a downgrade job in progress")
+        }
+        Refusal::NoDowngrade => (FailedPrecondition, "etcdserver: no inflight downgrade job"),
+        Refusal::RootUserNotFound => (FailedPrecondition, "etcdserver: root user does not exist"),
+        Refusal::RootRoleNotGranted => (FailedPrecondition, "etcdserver: root user does not have root role"),
+        Refusal::UserExists => (FailedPrecondition, "etcdserver: user name already exists"),
+        Refusal::UserEmpty => (InvalidArgument, "etcdserver: user name is empty"),
+        Refusal::UserNotFound => (FailedPrecondition, "etcdserver: user name not found"),
+        Refusal::RoleExists => (FailedPrecondition, "etcdserver: role name already exists"),
+        Refusal::RoleEmpty => (InvalidArgument, "etcdserver: role name is empty"),
+        Refusal::RoleNotFound => (FailedPrecondition, "etcdserver: role name not found"),
+        Refusal::AuthFailed => {
+            (InvalidArgument, "etcdserver: authentication failed, invalid user ID or password")
+        }
+        // In etcd this one has no code; it comes as it is.
+        Refusal::NoPasswordUser => {
+            (Code::Unknown, "auth: authentication failed, password was given for no password user")
+        }
+        Refusal::PermissionNotGiven => (InvalidArgument, "etcdserver: permission not given"),
+        Refusal::PermissionDenied => (PermissionDenied, "etcdserver: permission denied"),
+        Refusal::RoleNotGranted => (FailedPrecondition, "etcdserver: role is not granted to the user"),
+        Refusal::PermissionNotGranted => {
+            (FailedPrecondition, "etcdserver: permission is not granted to the role")
+        }
+        Refusal::AuthNotEnabled => (FailedPrecondition, "etcdserver: authentication is not enabled"),
+        Refusal::InvalidAuthManagement => (InvalidArgument, "etcdserver: invalid auth management"),
+        Refusal::AuthRevisionOld => (InvalidArgument, "etcdserver: revision of auth store is old"),
     }
 }
 
@@ -101,7 +134,7 @@ mod tests {
     /// etcd's table again, written down independently: number of the code, then the text.
     #[test]
     fn every_error_has_etcds_code_and_text() {
-        let table: [(Error, i32, &str); 25] = [
+        let table: [(Error, i32, &str); 48] = [
             (Invalid::EmptyKey.into(), 3, "etcdserver: key is not provided"),
             (Invalid::ValueProvided.into(), 3, "etcdserver: value is provided"),
             (Invalid::LeaseProvided.into(), 3, "etcdserver: lease is provided"),
@@ -129,6 +162,33 @@ mod tests {
             (Refusal::LeaseNotFound.into(), 5, "etcdserver: requested lease not found"),
             (Refusal::LeaseExists.into(), 9, "etcdserver: lease already exists"),
             (Refusal::Overtaken.into(), 14, "etcdserver: leader changed"),
+            (Invalid::DowngradeFormat.into(), 3, "etcdserver: wrong downgrade target version format"),
+            (Invalid::DowngradeTarget.into(), 3, "etcdserver: invalid downgrade target version"),
+            (Refusal::DowngradeInProgress.into(), 9, "etcdserver: cluster has a downgrade job in progress"),
+            (Refusal::NoDowngrade.into(), 9, "etcdserver: no inflight downgrade job"),
+            (Refusal::NoSpace.into(), 8, "etcdserver: mvcc: database space exceeded"),
+            (Refusal::Corrupt.into(), 15, "etcdserver: corrupt cluster"),
+            (Refusal::RootUserNotFound.into(), 9, "etcdserver: root user does not exist"),
+            (Refusal::RootRoleNotGranted.into(), 9, "etcdserver: root user does not have root role"),
+            (Refusal::UserExists.into(), 9, "etcdserver: user name already exists"),
+            (Refusal::UserEmpty.into(), 3, "etcdserver: user name is empty"),
+            (Refusal::UserNotFound.into(), 9, "etcdserver: user name not found"),
+            (Refusal::RoleExists.into(), 9, "etcdserver: role name already exists"),
+            (Refusal::RoleEmpty.into(), 3, "etcdserver: role name is empty"),
+            (Refusal::RoleNotFound.into(), 9, "etcdserver: role name not found"),
+            (Refusal::AuthFailed.into(), 3, "etcdserver: authentication failed, invalid user ID or password"),
+            (
+                Refusal::NoPasswordUser.into(),
+                2,
+                "auth: authentication failed, password was given for no password user",
+            ),
+            (Refusal::PermissionNotGiven.into(), 3, "etcdserver: permission not given"),
+            (Refusal::PermissionDenied.into(), 7, "etcdserver: permission denied"),
+            (Refusal::RoleNotGranted.into(), 9, "etcdserver: role is not granted to the user"),
+            (Refusal::PermissionNotGranted.into(), 9, "etcdserver: permission is not granted to the role"),
+            (Refusal::AuthNotEnabled.into(), 9, "etcdserver: authentication is not enabled"),
+            (Refusal::InvalidAuthManagement.into(), 3, "etcdserver: invalid auth management"),
+            (Refusal::AuthRevisionOld.into(), 3, "etcdserver: revision of auth store is old"),
             (NotNow::NoLeader.into(), 14, "etcdserver: no leader"),
             (NotNow::Stopped.into(), 14, "etcdserver: server stopped"),
             (NotNow::TooManyRequests.into(), 8, "etcdserver: too many requests"),

@@ -9,6 +9,7 @@
 //! required version; a kind or version this code does not know ends the node rather than being skipped.
 use bytes::Bytes;
 
+use super::admin;
 use super::varint::{Cut, put_bytes, put_i64, put_u64};
 use crate::command::{Action, Command, Origin, RequestId};
 use crate::error::Fatal;
@@ -26,6 +27,10 @@ mod kind {
     pub(super) const COMPACT: u8 = 4;
     pub(super) const LEASE_GRANT: u8 = 5;
     pub(super) const LEASE_REVOKE: u8 = 6;
+    pub(super) const AUTH: u8 = 7;
+    pub(super) const ALARM: u8 = 8;
+    pub(super) const LEASE_CHECKPOINT: u8 = 9;
+    pub(super) const DOWNGRADE: u8 = 10;
 }
 
 mod op {
@@ -81,7 +86,11 @@ fn action_bytes(action: &Action) -> usize {
         Action::Delete(_)
         | Action::Compact { .. }
         | Action::LeaseGrant { .. }
-        | Action::LeaseRevoke { .. } => 0,
+        | Action::LeaseRevoke { .. }
+        | Action::Auth(_)
+        | Action::Alarm(_)
+        | Action::Downgrade(_) => 0,
+        Action::LeaseCheckpoint { remaining } => remaining.len() * 12,
     }
 }
 
@@ -93,6 +102,10 @@ fn kind_of(action: &Action) -> u8 {
         Action::Compact { .. } => kind::COMPACT,
         Action::LeaseGrant { .. } => kind::LEASE_GRANT,
         Action::LeaseRevoke { .. } => kind::LEASE_REVOKE,
+        Action::Auth(_) => kind::AUTH,
+        Action::Alarm(_) => kind::ALARM,
+        Action::LeaseCheckpoint { .. } => kind::LEASE_CHECKPOINT,
+        Action::Downgrade(_) => kind::DOWNGRADE,
     }
 }
 
@@ -107,10 +120,14 @@ fn put_action(out: &mut Vec<u8>, action: &Action) {
             put_i64(out, *ttl_s);
         }
         Action::LeaseRevoke { id } => put_i64(out, id.0),
+        Action::Auth(change) => admin::put_auth(out, change),
+        Action::Alarm(change) => admin::put_alarm(out, change),
+        Action::LeaseCheckpoint { remaining } => admin::put_checkpoint(out, remaining),
+        Action::Downgrade(change) => admin::put_downgrade(out, change),
     }
 }
 
-fn put_key_range(out: &mut Vec<u8>, range: &KeyRange) {
+pub(super) fn put_key_range(out: &mut Vec<u8>, range: &KeyRange) {
     put_bytes(out, &range.start);
     match &range.end {
         RangeEnd::Single => out.push(0),
@@ -237,7 +254,7 @@ pub fn decode(bytes: Bytes) -> Result<Command, Fatal> {
     if required > u64::from(STATE_VERSION) {
         return unknown(format!("command of state version {required}"));
     }
-    if !(kind::PUT..=kind::LEASE_REVOKE).contains(&kind) {
+    if !(kind::PUT..=kind::DOWNGRADE).contains(&kind) {
         return unknown(format!("command kind {kind}"));
     }
     let command = cut_command(&mut cut, kind, required as u32).ok_or_else(malformed)?;
@@ -259,7 +276,7 @@ fn cut_command(cut: &mut Cut, kind: u8, required_version: u32) -> Option<Command
     let request = RequestId { member: cut.u64()?, counter: cut.u64()? };
     let mut origin = Origin::default();
     if flags & HAS_ORIGIN != 0 {
-        origin = Origin { user: String::from_utf8(cut.bytes()?.into()).ok()?, auth_revision: cut.u64()? };
+        origin = Origin { user: cut_text(cut)?, auth_revision: cut.u64()? };
     }
     let fence_term = if flags & HAS_FENCE != 0 { Some(cut.u64()?) } else { None };
     let action = match kind {
@@ -269,12 +286,20 @@ fn cut_command(cut: &mut Cut, kind: u8, required_version: u32) -> Option<Command
         kind::COMPACT => Action::Compact { revision: cut.i64()? },
         kind::LEASE_GRANT => Action::LeaseGrant { id: LeaseId(cut.i64()?), ttl_s: cut.i64()? },
         kind::LEASE_REVOKE => Action::LeaseRevoke { id: LeaseId(cut.i64()?) },
+        kind::AUTH => Action::Auth(admin::cut_auth(cut)?),
+        kind::ALARM => Action::Alarm(admin::cut_alarm(cut)?),
+        kind::LEASE_CHECKPOINT => Action::LeaseCheckpoint { remaining: admin::cut_checkpoint(cut)? },
+        kind::DOWNGRADE => Action::Downgrade(admin::cut_downgrade(cut)?),
         _ => return None,
     };
     Some(Command { request, origin, required_version, fence_term, action })
 }
 
-fn cut_key_range(cut: &mut Cut) -> Option<KeyRange> {
+pub(super) fn cut_text(cut: &mut Cut) -> Option<String> {
+    String::from_utf8(cut.bytes()?.into()).ok()
+}
+
+pub(super) fn cut_key_range(cut: &mut Cut) -> Option<KeyRange> {
     let start = cut.bytes()?;
     let end = match cut.byte()? {
         0 => RangeEnd::Single,
@@ -384,7 +409,7 @@ fn cut_op(cut: &mut Cut, depth_left: usize) -> Option<Op> {
 }
 
 /// A count and so many items. Every item takes a byte at least, so a false count allocates little.
-fn cut_list<T>(cut: &mut Cut, mut item: impl FnMut(&mut Cut) -> Option<T>) -> Option<Vec<T>> {
+pub(super) fn cut_list<T>(cut: &mut Cut, mut item: impl FnMut(&mut Cut) -> Option<T>) -> Option<Vec<T>> {
     let count = usize::try_from(cut.u64()?).ok().filter(|count| *count <= cut.left())?;
     let mut items = Vec::with_capacity(count.min(1024));
     for _ in 0..count {

@@ -1,4 +1,5 @@
-//! etcd's messages whose bytes are part of the state, coded by hand: `KeyValue` and `Lease`.
+//! etcd's messages whose bytes are part of the state, coded by hand: `KeyValue` and `Lease`. (`auth` has
+//! those about users, roles and alarms.)
 //!
 //! Fields ascend, zeros are left out: the same record has the same bytes here and in etcd, which is
 //! what HashKV compares and what backups copy.
@@ -75,28 +76,34 @@ pub fn decode_lease(bytes: &[u8]) -> Option<Lease> {
     Some(lease)
 }
 
-fn field_number(out: &mut Vec<u8>, field: u64, value: i64) {
+pub(super) fn field_number(out: &mut Vec<u8>, field: u64, value: i64) {
     if value != 0 {
         put_u64(out, (field << 3) | VARINT);
         put_u64(out, value as u64);
     }
 }
 
-fn field_bytes(out: &mut Vec<u8>, field: u64, value: &[u8]) {
+pub(super) fn field_bytes(out: &mut Vec<u8>, field: u64, value: &[u8]) {
     if !value.is_empty() {
         put_u64(out, (field << 3) | BYTES);
         put_bytes(out, value);
     }
 }
 
-enum Value<'a> {
+/// A message or one of many: there even when it is empty.
+pub(super) fn field_message(out: &mut Vec<u8>, field: u64, message: &[u8]) {
+    put_u64(out, (field << 3) | BYTES);
+    put_bytes(out, message);
+}
+
+pub(super) enum Value<'a> {
     Number(u64),
     Bytes(&'a [u8]),
     Other,
 }
 
 /// Calls `each` with every field in order. `None` when the bytes are no message.
-fn for_fields<'a>(mut rest: &'a [u8], mut each: impl FnMut(u64, Value<'a>)) -> Option<()> {
+pub(super) fn for_fields<'a>(mut rest: &'a [u8], mut each: impl FnMut(u64, Value<'a>)) -> Option<()> {
     while !rest.is_empty() {
         let (tag, tag_bytes) = read_u64(rest)?;
         rest = &rest[tag_bytes..];

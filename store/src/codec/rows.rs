@@ -7,10 +7,11 @@
 //! - rows of `rev` sort by revision.
 use bytes::Bytes;
 
+use super::auth::alarm_number;
 use super::varint::{Cut, put_u64};
-use crate::types::{LeaseId, Revision};
+use crate::types::{AlarmKind, LeaseId, Revision};
 
-/// First byte of every row in `idx`: which table it is in. Reserved: `u` users, `r` roles, `n` alarms.
+/// First byte of every row in `idx`: which table it is in.
 pub(crate) mod table {
     /// Versions of keys.
     pub(crate) const KEYS: u8 = b'k';
@@ -20,6 +21,12 @@ pub(crate) mod table {
     pub(crate) const LEASE_KEYS: u8 = b'a';
     /// Fences by their first key.
     pub(crate) const FENCES: u8 = b'f';
+    /// Users by name.
+    pub(crate) const USERS: u8 = b'u';
+    /// Roles by name.
+    pub(crate) const ROLES: u8 = b'r';
+    /// Alarms by member and kind.
+    pub(crate) const ALARMS: u8 = b'n';
     /// Single facts by name.
     pub(crate) const META: u8 = b'm';
 }
@@ -158,6 +165,21 @@ pub(crate) fn lease_key_row(id: LeaseId, key: &[u8]) -> Vec<u8> {
 /// The row of the fence that begins at `start`.
 pub(crate) fn fence_row(start: &[u8]) -> Vec<u8> {
     [&[table::FENCES][..], start].concat()
+}
+
+/// The row of a user.
+pub(crate) fn user_row(name: &str) -> Vec<u8> {
+    [&[table::USERS][..], name.as_bytes()].concat()
+}
+
+/// The row of a role.
+pub(crate) fn role_row(name: &str) -> Vec<u8> {
+    [&[table::ROLES][..], name.as_bytes()].concat()
+}
+
+/// The row of an alarm: member (8) ‖ etcd's number of the alarm.
+pub(crate) fn alarm_row(member: u64, kind: AlarmKind) -> Vec<u8> {
+    [&[table::ALARMS][..], &member.to_be_bytes(), &[alarm_number(kind)]].concat()
 }
 
 /// The row of a single fact.

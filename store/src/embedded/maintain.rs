@@ -105,6 +105,8 @@ impl Upkeep {
             match effect {
                 LeaseEffect::Granted(lease) => self.deadlines.granted(&lease, now),
                 LeaseEffect::Revoked(id) => self.deadlines.revoked(id),
+                // Nobody checkpoints leases here.
+                LeaseEffect::Checkpointed(_) => {}
             }
         }
         Ok(())

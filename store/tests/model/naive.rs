@@ -111,6 +111,9 @@ impl Naive {
                 }
                 Reply::LeaseRevoked { revision: self.main }
             }
+            Action::Auth(_) | Action::Alarm(_) | Action::LeaseCheckpoint { .. } | Action::Downgrade(_) => {
+                unreachable!("this model is about keys and leases: {action:?}")
+            }
         })
     }
 
