@@ -7,14 +7,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
+};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
 use tracing::{info, warn};
 
+use crate::auth::certificate::common_name;
 use crate::config::{ClientTls, TlsVersion};
 
 /// How often the files are looked at, at most.
@@ -55,7 +61,15 @@ pub enum TlsError {
     /// No allowed cipher suite is left.
     #[error("--cipher-suites: {0}")]
     Suites(String),
+    /// A host name that is none.
+    #[error("--client-cert-allowed-hostname: {0:?} is neither a host name nor an address")]
+    Hostname(String),
 }
+
+/// The common name of the client certificate of the connection that a request came over, where the
+/// settings let it name a user. In the request's extensions.
+#[derive(Clone, Debug)]
+pub struct PeerName(pub Arc<str>);
 
 /// The server's side of TLS, kept up to date with its files.
 pub struct Identity {
@@ -91,6 +105,15 @@ impl Identity {
             self.look(&mut current);
         }
         current.config.clone()
+    }
+
+    /// Whom a client's verified certificate names, where the settings let it name a user.
+    pub fn peer_name(&self, connection: &rustls::ServerConnection) -> Option<PeerName> {
+        if !self.files.names_users {
+            return None;
+        }
+        let leaf = connection.peer_certificates()?.first()?;
+        common_name(leaf).map(|name| PeerName(name.into()))
     }
 
     fn look(&self, current: &mut Current) {
@@ -200,7 +223,63 @@ fn verifier(
             .only_check_end_entity_revocation()
             .allow_unknown_revocation_status();
     }
-    builder.build().map_err(|error| malformed(WHAT, ca, error))
+    let signed = builder.build().map_err(|error| malformed(WHAT, ca, error))?;
+    if files.allowed_hostnames.is_empty() {
+        return Ok(signed);
+    }
+    let parse =
+        |name: &String| ServerName::try_from(name.clone()).map_err(|_| TlsError::Hostname(name.clone()));
+    let hostnames = files.allowed_hostnames.iter().map(parse).collect::<Result<_, _>>()?;
+    Ok(Arc::new(MadeOutTo { signed, hostnames }))
+}
+
+/// Certificates that are well signed, and made out to one of some host names.
+#[derive(Debug)]
+struct MadeOutTo {
+    signed: Arc<dyn ClientCertVerifier>,
+    hostnames: Vec<ServerName<'static>>,
+}
+
+impl ClientCertVerifier for MadeOutTo {
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let verified = self.signed.verify_client_cert(end_entity, intermediates, now)?;
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        match self.hostnames.iter().any(|name| verify_server_name(&certificate, name).is_ok()) {
+            true => Ok(verified),
+            false => Err(CertificateError::NotValidForName.into()),
+        }
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.signed.root_hint_subjects()
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.signed.verify_tls12_signature(message, cert, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.signed.verify_tls13_signature(message, cert, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.signed.supported_verify_schemes()
+    }
 }
 
 fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -108,6 +108,7 @@ fn a_wrong_command_line_ends_with_etcds_status() {
         (&["--initial-cluster-state=existing"], "joining a cluster is not served yet", 1),
         (&["--cert-file=/x"], "belong together", 1),
         (&["--cert-file=/x", "--key-file=/y", "--client-cert-auth"], "--trusted-ca-file", 1),
+        (&["--client-cert-allowed-hostname=a.test"], "--trusted-ca-file", 1),
         (&["--feature-gates=Lonely"], "Name=true", 2),
         (&["--config-file=/nonexistent/etcd.yml"], "/nonexistent/etcd.yml", 1),
     ];
@@ -193,7 +194,8 @@ fn kubeadms_command_line() {
     assert_eq!(config.listen_metrics[0].to_string(), "http://127.0.0.1:2381");
     assert_eq!(config.watch_progress, Duration::from_secs(5));
     assert_eq!(config.advertise_peer, ["https://10.0.0.7:2380"]);
-    assert!(config.client_tls.expect("TLS").client_auth);
+    let tls = config.client_tls.expect("TLS");
+    assert!(tls.client_auth && tls.names_users);
     assert!(notices.iter().all(|notice| matches!(notice, Notice::Info(_))), "{notices:?}");
     // The same, as kubeadm wrote it for etcd 3.5.
     let older = [

@@ -9,8 +9,9 @@ use bramble_server::config::{ClientTls, Config, TlsVersion};
 use bramble_server::http::Listeners;
 use common::{Served, ask, listening, serve};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SerialNumber,
 };
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -43,8 +44,16 @@ impl Ca {
     }
 
     fn sign(&self, serial: u64, purpose: ExtendedKeyUsagePurpose) -> Pair {
+        self.sign_for(serial, purpose, None)
+    }
+
+    fn sign_for(&self, serial: u64, purpose: ExtendedKeyUsagePurpose, name: Option<&str>) -> Pair {
         let mut params =
             CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("names");
+        params.distinguished_name = DistinguishedName::new();
+        if let Some(name) = name {
+            params.distinguished_name.push(DnType::CommonName, name);
+        }
         params.serial_number = Some(SerialNumber::from(serial));
         params.extended_key_usages = vec![purpose];
         let key = KeyPair::generate().expect("a key");
@@ -190,6 +199,57 @@ async fn client_certificates() {
         }
     }
     served.stop().await;
+}
+
+#[tokio::test]
+async fn certificates_made_out_to_a_host_name() {
+    let (ca, files) = (Ca::new(), Files::new());
+    let own = ca.sign(2, ExtendedKeyUsagePurpose::ClientAuth);
+    // The test's certificates are made out to localhost and 127.0.0.1.
+    let cases = [
+        (&["localhost"][..], true),
+        (&["127.0.0.1"], true),
+        (&["elsewhere.test", "localhost"], true),
+        (&["elsewhere.test"], false),
+        (&["10.0.0.1"], false),
+    ];
+    for (hostnames, expected) in cases {
+        let mut tls = files.server(&ca.server());
+        tls.trusted_ca_file = Some(files.write("ca.crt", &ca.pem));
+        tls.client_auth = true;
+        tls.allowed_hostnames = hostnames.iter().map(|name| (*name).to_owned()).collect();
+        let served = serve(&config(tls));
+        for version in BOTH {
+            let got_in = gets_in(&served, client(&ca, Some(&own), &[], &[*version])).await;
+            assert_eq!(got_in, expected, "{hostnames:?}, {version:?}");
+        }
+        served.stop().await;
+    }
+    let mut tls = files.server(&ca.server());
+    tls.trusted_ca_file = Some(files.write("ca.crt", &ca.pem));
+    tls.client_auth = true;
+    tls.allowed_hostnames = vec!["no host name".to_owned()];
+    let text = Listeners::bind(&config(tls)).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(text.contains("--client-cert-allowed-hostname") && text.contains("no host name"), "{text}");
+}
+
+#[tokio::test]
+async fn a_certificate_names_its_user_where_it_is_meant_to() {
+    let (ca, files) = (Ca::new(), Files::new());
+    let mut tls = files.server(&ca.server());
+    tls.trusted_ca_file = Some(files.write("ca.crt", &ca.pem));
+    tls.client_auth = true;
+    let ann = ca.sign_for(2, ExtendedKeyUsagePurpose::ClientAuth, Some("ann"));
+    let nameless = ca.sign_for(3, ExtendedKeyUsagePurpose::ClientAuth, None);
+    for (names_users, own, who) in [(true, &ann, "ann"), (true, &nameless, "nobody"), (false, &ann, "nobody")]
+    {
+        tls.names_users = names_users;
+        let served = serve(&config(tls.clone()));
+        let stream = connect(&served, client(&ca, Some(own), &[], BOTH)).await.expect("a handshake");
+        let answer = ask(stream, "/whoami").await;
+        assert!(answer.ends_with(&format!("\r\n\r\n{who}")), "{names_users} {answer}");
+        served.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -215,6 +215,12 @@ fn client_tls(
             "--client-cert-auth needs --trusted-ca-file: the authority that signed the clients' certificates";
         return Err(ConfigError::Contradiction(why.to_owned()));
     }
+    let allowed_hostnames =
+        text(sources, "client-cert-allowed-hostname").map(|names| values::list(&names)).unwrap_or_default();
+    if !allowed_hostnames.is_empty() && !client_auth {
+        let why = "--client-cert-allowed-hostname needs --trusted-ca-file: without it no client shows a certificate";
+        return Err(ConfigError::Contradiction(why.to_owned()));
+    }
     for url in config.listen_client.iter().filter(|url| !url.tls) {
         let what = if client_auth {
             "certificate, key and client authentication do"
@@ -234,6 +240,9 @@ fn client_tls(
         trusted_ca_file,
         crl_file: path("client-crl-file"),
         client_auth,
+        // Not by --trusted-ca-file alone, as in etcd.
+        names_users: claim(sources, "client-cert-auth"),
+        allowed_hostnames,
         cipher_suites: text(sources, "cipher-suites").map(|suites| values::list(&suites)).unwrap_or_default(),
         version_min: version("tls-min-version").unwrap_or(TlsVersion::V1_2),
         version_max: version("tls-max-version").unwrap_or(TlsVersion::V1_3),

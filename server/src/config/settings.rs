@@ -77,6 +77,10 @@ pub struct ClientTls {
     pub crl_file: Option<PathBuf>,
     /// Whether a client must show a certificate that `trusted_ca_file` has signed.
     pub client_auth: bool,
+    /// Whether that certificate's common name is the user of a call without a token.
+    pub names_users: bool,
+    /// Host names or addresses of which a client's certificate must have one; empty = any certificate.
+    pub allowed_hostnames: Vec<String>,
     /// Cipher suites allowed under TLS 1.2 by their IANA names; empty = all that rustls has.
     pub cipher_suites: Vec<String>,
     /// Oldest protocol version.
@@ -234,6 +238,8 @@ impl Default for ClientTls {
             trusted_ca_file: None,
             crl_file: None,
             client_auth: false,
+            names_users: false,
+            allowed_hostnames: Vec::new(),
             cipher_suites: Vec::new(),
             version_min: TlsVersion::V1_2,
             version_max: TlsVersion::V1_3,

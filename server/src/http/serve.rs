@@ -27,7 +27,7 @@ use tracing::{debug, warn};
 use super::authority::CleanAuthority;
 use super::first_bytes::FirstBytes;
 use super::listen::Socket;
-use crate::tls::Identity;
+use crate::tls::{Identity, PeerName};
 
 /// What is left this long after `stop` is closed: open watches, and requests that found no quorum.
 pub const GRACE: Duration = Duration::from_secs(3);
@@ -64,7 +64,10 @@ pub(super) struct App {
 }
 
 impl App {
-    async fn answer(mut self, request: Request<Incoming>) -> Response {
+    async fn answer(mut self, mut request: Request<Incoming>, peer: Option<PeerName>) -> Response {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         let content_type = request.headers().get(header::CONTENT_TYPE);
         let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
         let router = match &mut self.rpc {
@@ -171,7 +174,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let Some(identity) = identity else {
-        return converse(house, FirstBytes::new(stream, FIRST_BYTES, guest), app).await;
+        return converse(house, FirstBytes::new(stream, FIRST_BYTES, guest), app, None).await;
     };
     let handshake = tokio::time::timeout(FIRST_BYTES, TlsAcceptor::from(identity.config()).accept(stream));
     let stream = tokio::select! {
@@ -182,17 +185,18 @@ where
             Err(_) => return debug!("TLS handshake took too long"),
         },
     };
-    converse(house, FirstBytes::new(stream, FIRST_BYTES, guest), app).await;
+    let peer = identity.peer_name(stream.get_ref().1);
+    converse(house, FirstBytes::new(stream, FIRST_BYTES, guest), app, peer).await;
 }
 
-async fn converse<S>(house: Arc<House>, stream: S, app: App)
+async fn converse<S>(house: Arc<House>, stream: S, app: App, peer: Option<PeerName>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let builder = protocol(house.limits);
     let service = hyper::service::service_fn(move |request| {
-        let app = app.clone();
-        async move { Ok::<_, std::convert::Infallible>(app.answer(request).await) }
+        let (app, peer) = (app.clone(), peer.clone());
+        async move { Ok::<_, std::convert::Infallible>(app.answer(request, peer).await) }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(CleanAuthority::new(stream)), service));
     let ended = tokio::select! {

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::Request;
 use axum::routing::get;
 use bramble_server::config::Config;
 use bramble_server::http::{Apps, Listeners};
+use bramble_server::tls::PeerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -59,6 +61,7 @@ pub fn serve(config: &Config) -> Served {
         rpc: Router::new().route("/hello", get(|| async { "rpc says hello" })),
         http: Router::new()
             .route("/hello", get(|| async { "http says hello" }))
+            .route("/whoami", get(whoami))
             .route("/slow", slow)
             .route("/forever", forever),
         metrics: Router::new().route("/hello", get(|| async { "probes say hello" })),
@@ -66,6 +69,11 @@ pub fn serve(config: &Config) -> Served {
     let stop = CancellationToken::new();
     let handle = listeners.serve(apps, stop.clone());
     Served { addrs, http_addrs, metrics_addrs, slow_begun, stop, handle }
+}
+
+/// Whom the connection's certificate names.
+async fn whoami(request: Request) -> String {
+    request.extensions().get::<PeerName>().map_or("nobody".to_owned(), |PeerName(name)| name.to_string())
 }
 
 pub fn io<S>(stream: S) -> hyper_util::rt::TokioIo<S> {
