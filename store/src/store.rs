@@ -14,7 +14,7 @@ pub use crate::auth::AuthEffect;
 use crate::auth::access::Compiled;
 use crate::command::{Entry, RequestId};
 use crate::engine::staged::Staged;
-use crate::engine::{Engine, EngineSize, Read};
+use crate::engine::{Engine, EngineSize, EngineWork, Read};
 use crate::error::{Fatal, Refusal};
 use crate::facts::{self, Facts};
 use crate::mvcc;
@@ -294,6 +294,11 @@ impl<E: Engine> Flusher<E> {
     /// Sizes of the engine now.
     pub fn size(&self) -> EngineSize {
         self.engine.size()
+    }
+
+    /// What the engine has had to do so far.
+    pub fn work(&self) -> EngineWork {
+        self.engine.work()
     }
 }
 

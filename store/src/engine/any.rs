@@ -4,7 +4,7 @@ use bytes::Bytes;
 #[cfg(feature = "rocks")]
 use super::rocks::{Rocks, RocksCursor, RocksView};
 use super::{
-    Batch, Cursor, Engine, EngineSize, Family, Read,
+    Batch, Cursor, Engine, EngineSize, EngineWork, Family, Read,
     mem::{Mem, MemCursor, MemView},
 };
 use crate::error::Fatal;
@@ -83,6 +83,10 @@ impl Engine for AnyEngine {
 
     fn size(&self) -> EngineSize {
         either!(self, AnyEngine, engine => engine.size())
+    }
+
+    fn work(&self) -> EngineWork {
+        either!(self, AnyEngine, engine => engine.work())
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use imbl::OrdMap;
 
-use super::{Batch, Change, Cursor, Engine, EngineSize, Family, Read};
+use super::{Batch, Change, Cursor, Engine, EngineSize, EngineWork, Family, Read};
 use crate::error::Fatal;
 
 type Rows = OrdMap<Bytes, Bytes>;
@@ -27,6 +27,7 @@ struct State {
     live: MemView,
     durable: MemView,
     unflushed_bytes: u64,
+    flushed_bytes: u64,
 }
 
 /// A pinned view of a [`Mem`].
@@ -80,7 +81,7 @@ impl Engine for Mem {
     fn flush(&self) -> Result<(), Fatal> {
         let mut state = self.lock();
         state.durable = state.live.clone();
-        state.unflushed_bytes = 0;
+        state.flushed_bytes += std::mem::take(&mut state.unflushed_bytes);
         Ok(())
     }
 
@@ -91,6 +92,10 @@ impl Engine for Mem {
             in_use_bytes: state.live.bytes,
             unflushed_bytes: state.unflushed_bytes,
         }
+    }
+
+    fn work(&self) -> EngineWork {
+        EngineWork { flush_bytes: self.lock().flushed_bytes, ..EngineWork::default() }
     }
 }
 

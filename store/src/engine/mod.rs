@@ -124,6 +124,19 @@ pub struct EngineSize {
     pub unflushed_bytes: u64,
 }
 
+/// What an engine has had to do since it was opened, beyond what it was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineWork {
+    /// Bytes of files that flushes have written.
+    pub flush_bytes: u64,
+    /// Bytes of files that compaction has read.
+    pub compaction_read_bytes: u64,
+    /// Bytes of files that compaction has written.
+    pub compaction_written_bytes: u64,
+    /// Views that somebody holds now. 0 in `mem`, where a view costs nothing.
+    pub pinned_views: u64,
+}
+
 /// An ordered store of two families. All methods take `&self`; one writer is the caller's discipline.
 pub trait Engine: Send + Sync + 'static {
     /// A pinned view.
@@ -147,4 +160,7 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Sizes now.
     fn size(&self) -> EngineSize;
+
+    /// What it has had to do so far.
+    fn work(&self) -> EngineWork;
 }

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rocksdb::statistics::{StatsLevel, Ticker};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompactionStyle, DBCompressionType,
     DBRawIterator, FlushOptions, LogLevel, Options, ReadOptions, Snapshot, UniversalCompactOptions,
@@ -22,7 +23,7 @@ use rocksdb::{
 };
 use self_cell::self_cell;
 
-use super::{Batch, Cursor, Engine, EngineSize, Family, Profile, Read};
+use super::{Batch, Cursor, Engine, EngineSize, EngineWork, Family, Profile, Read};
 use crate::error::Fatal;
 
 const REV: &str = "rev";
@@ -39,9 +40,17 @@ pub struct RocksOptions {
 }
 
 /// The durable engine. A clone is another handle on the same database.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Rocks {
     db: Arc<DB>,
+    /// What it was opened with; the counters of flushes and compactions hang on it.
+    options: Arc<Options>,
+}
+
+impl std::fmt::Debug for Rocks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Rocks({})", self.db.path().display())
+    }
 }
 
 impl Rocks {
@@ -59,9 +68,10 @@ impl Rocks {
             ColumnFamilyDescriptor::new(REV, family_options(Family::Rev, profile, &cache)?),
             ColumnFamilyDescriptor::new(IDX, family_options(Family::Idx, profile, &cache)?),
         ];
-        let db = DB::open_cf_descriptors(&database_options(profile)?, path, families).map_err(fatal)?;
+        let options = database_options(profile)?;
+        let db = DB::open_cf_descriptors(&options, path, families).map_err(fatal)?;
         refuse_unless_atomic(path)?;
-        Ok(Rocks { db: Arc::new(db) })
+        Ok(Rocks { db: Arc::new(db), options: Arc::new(options) })
     }
 
     fn family(&self, family: Family) -> &ColumnFamily {
@@ -111,6 +121,15 @@ impl Engine for Rocks {
             total_bytes: self.sum(properties::TOTAL_SST_FILES_SIZE),
             in_use_bytes: self.sum(properties::ESTIMATE_LIVE_DATA_SIZE),
             unflushed_bytes: self.sum(properties::CUR_SIZE_ALL_MEM_TABLES),
+        }
+    }
+
+    fn work(&self) -> EngineWork {
+        EngineWork {
+            flush_bytes: self.options.get_ticker_count(Ticker::FlushWriteBytes),
+            compaction_read_bytes: self.options.get_ticker_count(Ticker::CompactReadBytes),
+            compaction_written_bytes: self.options.get_ticker_count(Ticker::CompactWriteBytes),
+            pinned_views: self.db.property_int_value(properties::NUM_SNAPSHOTS).ok().flatten().unwrap_or(0),
         }
     }
 }
@@ -265,6 +284,9 @@ fn database_options(profile: Profile) -> Result<Options, Fatal> {
     options.set_skip_stats_update_on_db_open(true);
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
+    // Counters only: the engine asks for no clock because of them.
+    options.enable_statistics();
+    options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
     options.set_log_level(LogLevel::Warn);
     options.set_max_log_file_size(MIB);
     options.set_keep_log_file_num(2);
