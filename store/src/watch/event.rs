@@ -114,6 +114,14 @@ impl Delivery {
             What::Compacted { .. } | What::Progress => FIXED_BYTES,
         }
     }
+
+    /// The events in it.
+    pub(super) fn events(&self) -> usize {
+        match &self.what {
+            What::Events(events) => events.len(),
+            What::Compacted { .. } | What::Progress => 0,
+        }
+    }
 }
 
 /// Bytes of an event in etcd's protobuf encoding, without its own tag and length.

@@ -211,6 +211,7 @@ impl Hub {
             watchers: self.watchers.len(),
             behind: self.behind_count,
             queued: self.total.queued,
+            queued_events: self.total.events,
             queued_bytes: self.total.bytes,
         }
     }
@@ -242,6 +243,7 @@ impl Hub {
         for stream in self.streams.values() {
             assert!(stream.blocked.is_empty() || !stream.queue().is_empty(), "an empty queue blocks nobody");
             counts.queued += stream.queue().len();
+            counts.queued_events += stream.queue().iter().map(Delivery::events).sum::<usize>();
             counts.queued_bytes += stream.queue().iter().map(Delivery::bytes).sum::<usize>();
         }
         counts

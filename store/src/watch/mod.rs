@@ -141,6 +141,8 @@ pub struct Counts {
     pub behind: usize,
     /// Deliveries waiting in queues.
     pub queued: usize,
+    /// Events in them.
+    pub queued_events: usize,
     /// Their bytes.
     pub queued_bytes: usize,
 }

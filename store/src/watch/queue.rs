@@ -18,6 +18,7 @@ pub(super) struct Stream {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Total {
     pub(super) queued: usize,
+    pub(super) events: usize,
     pub(super) bytes: usize,
 }
 
@@ -48,6 +49,7 @@ impl Stream {
         self.bytes += bytes;
         total.bytes += bytes;
         total.queued += 1;
+        total.events += delivery.events();
         self.queue.push_back(delivery);
     }
 
@@ -89,5 +91,6 @@ impl Stream {
         self.bytes -= bytes;
         total.bytes -= bytes;
         total.queued -= gone.len();
+        total.events -= gone.iter().map(Delivery::events).sum::<usize>();
     }
 }
