@@ -186,6 +186,43 @@ pub enum DowngradeChange {
     Cancel,
 }
 
+impl Action {
+    /// What it is called in logs and metrics: etcd's name of the request.
+    pub fn op(&self) -> &'static str {
+        match self {
+            Action::Put(_) => "Put",
+            Action::Delete(_) => "DeleteRange",
+            Action::Txn(_) => "Txn",
+            Action::Compact { .. } => "Compaction",
+            Action::LeaseGrant { .. } => "LeaseGrant",
+            Action::LeaseRevoke { .. } => "LeaseRevoke",
+            Action::LeaseCheckpoint { .. } => "LeaseCheckpoint",
+            Action::Auth(change) => change.op(),
+            Action::Alarm(_) => "Alarm",
+            Action::Downgrade(_) => "DowngradeInfoSet",
+        }
+    }
+}
+
+impl AuthChange {
+    fn op(&self) -> &'static str {
+        match self {
+            AuthChange::Enable => "AuthEnable",
+            AuthChange::Disable => "AuthDisable",
+            AuthChange::Authenticate { .. } => "Authenticate",
+            AuthChange::UserAdd { .. } => "AuthUserAdd",
+            AuthChange::UserDelete { .. } => "AuthUserDelete",
+            AuthChange::UserChangePassword { .. } => "AuthUserChangePassword",
+            AuthChange::UserGrantRole { .. } => "AuthUserGrantRole",
+            AuthChange::UserRevokeRole { .. } => "AuthUserRevokeRole",
+            AuthChange::RoleAdd { .. } => "AuthRoleAdd",
+            AuthChange::RoleDelete { .. } => "AuthRoleDelete",
+            AuthChange::RoleGrantPermission { .. } => "AuthRoleGrantPermission",
+            AuthChange::RoleRevokePermission { .. } => "AuthRoleRevokePermission",
+        }
+    }
+}
+
 /// What an entry of the log holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {

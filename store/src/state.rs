@@ -35,19 +35,21 @@ pub(crate) struct State<'a, V: Read> {
 
 impl<V: Read> State<'_, V> {
     /// Applies the entry that follows the last one.
-    pub(crate) fn apply(&mut self, entry: &Entry) -> Result<(), Fatal> {
+    pub(crate) fn apply(&mut self, entry: &Entry) -> Result<&AppliedEntry, Fatal> {
         self.check_follows(entry.id)?;
-        let (request, outcome) = match &entry.payload {
-            Payload::Blank => (None, Ok(Reply::None)),
+        let (mut request, mut op) = (None, None);
+        let outcome = match &entry.payload {
+            Payload::Blank => Ok(Reply::None),
             Payload::Membership(bytes) => {
                 let membership = (entry.id, bytes.clone());
                 self.facts.membership = Some(membership.clone());
                 self.done.membership = Some(membership);
-                (None, Ok(Reply::None))
+                Ok(Reply::None)
             }
             Payload::Command(bytes) => {
                 let command = codec::decode(bytes.clone())?;
-                (Some(command.request), self.command(entry.id, &command))
+                (request, op) = (Some(command.request), Some(command.action.op()));
+                self.command(entry.id, &command)
             }
         };
         let outcome = match outcome {
@@ -56,8 +58,9 @@ impl<V: Read> State<'_, V> {
             Err(ReadError::Fatal(fatal)) => return Err(fatal),
         };
         self.facts.applied = Some(entry.id);
-        self.done.answers.push(AppliedEntry { id: entry.id, request, outcome });
-        Ok(())
+        let answers = &mut self.done.answers;
+        answers.push(AppliedEntry { id: entry.id, request, op, outcome });
+        Ok(&answers[answers.len() - 1])
     }
 
     fn check_follows(&self, id: LogId) -> Result<(), Fatal> {

@@ -47,6 +47,8 @@ pub struct AppliedEntry {
     pub id: LogId,
     /// Who waits for it; none for blank and membership entries.
     pub request: Option<RequestId>,
+    /// [`Action::op`](crate::command::Action::op); none for blank and membership entries.
+    pub op: Option<&'static str>,
     /// The answer.
     pub outcome: Outcome,
 }
@@ -162,7 +164,8 @@ pub fn open<E: Engine>(engine: E) -> Result<(Writer<E>, Reader<E>), Fatal> {
     let latest = view_of(view, &facts, &fences, &compiled);
     let published = Arc::new(RwLock::new(latest.clone()));
     let reader = Reader { published: Arc::clone(&published) };
-    Ok((Writer { engine: Arc::new(engine), facts, fences, compiled, latest, published }, reader))
+    let engine = Arc::new(engine);
+    Ok((Writer { engine, facts, fences, compiled, latest, published, erased: 0 }, reader))
 }
 
 fn view_of<V: Read>(rows: V, facts: &Facts, fences: &Fences, compiled: &Compiled) -> ReadView<V> {
@@ -180,6 +183,8 @@ pub struct Writer<E: Engine> {
     /// What is published: everything in the engine but the newest fences.
     latest: ReadView<E::View>,
     published: Arc<RwLock<ReadView<E::View>>>,
+    /// Versions erased since it was opened.
+    erased: u64,
 }
 
 impl<E: Engine> Writer<E> {
@@ -194,6 +199,19 @@ impl<E: Engine> Writer<E> {
     /// `Fatal`, also for an entry that does not follow the last one or that this version does not know:
     /// the writer is of no more use, the caller ends.
     pub fn apply(&mut self, entries: &[Entry]) -> Result<Applied, Fatal> {
+        self.apply_each(entries, |_| {})
+    }
+
+    /// As [`Writer::apply`], and calls `each` after every entry, before the batch is written: so a caller
+    /// that has a clock can tell what each entry took, and what the writing of the batch.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn apply_each(
+        &mut self,
+        entries: &[Entry],
+        mut each: impl FnMut(&AppliedEntry),
+    ) -> Result<Applied, Fatal> {
         if entries.is_empty() {
             return Ok(Applied::default());
         }
@@ -205,7 +223,7 @@ impl<E: Engine> Writer<E> {
             done: Applied::default(),
         };
         for entry in entries {
-            state.apply(entry)?;
+            each(state.apply(entry)?);
         }
         let State { mut rows, facts, done, .. } = state;
         facts.stage(&mut rows, &self.facts);
@@ -223,13 +241,19 @@ impl<E: Engine> Writer<E> {
         }
         let mut rows = self.staged();
         let mut facts = self.facts.clone();
-        mvcc::scrub(&mut rows, &mut facts.scrub, rows_max.max(1))?;
+        let erased = mvcc::scrub(&mut rows, &mut facts.scrub, rows_max.max(1))?;
         facts.stage(&mut rows, &self.facts);
         self.write(rows, facts)?;
+        self.erased += erased;
         match self.facts.scrub.is_done() {
             true => Ok(Scrub::Done { revision: self.facts.scrub.target }),
             false => Ok(Scrub::More),
         }
+    }
+
+    /// Versions of keys that [`Writer::scrub`] has erased since the state was opened.
+    pub fn erased(&self) -> u64 {
+        self.erased
     }
 
     /// Writes what only has to be there after a flush, the fences. Call it right before one; without it

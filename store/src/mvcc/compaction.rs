@@ -71,12 +71,13 @@ struct Row {
     key: Bytes,
 }
 
-/// Looks at up to `rows_max` rows of history and stages the erasing of what they replaced.
+/// Looks at up to `rows_max` rows of history and stages the erasing of what they replaced. How many
+/// versions that is.
 pub(crate) fn scrub<V: Read>(
     rows: &mut Staged<V>,
     progress: &mut Progress,
     rows_max: usize,
-) -> Result<(), Fatal> {
+) -> Result<u64, Fatal> {
     let history = next_rows(rows, progress, rows_max)?;
     let mut doomed = Vec::new();
     let mut versions = Versions::new(rows.cursor(Family::Idx));
@@ -84,19 +85,23 @@ pub(crate) fn scrub<V: Read>(
         doomed.extend(replaced_by(&mut versions, row, progress.target)?.map(|version| (&row.key, version)));
     }
     drop(versions);
+    let mut erased = 0;
     for (key, version) in doomed {
+        // A tombstone that was replaced is also found by itself, below.
+        erased += u64::from(version.is_live());
         rows.delete(Family::Idx, version_row(key, version.at));
         rows.delete(Family::Rev, rev_row(version.at, !version.is_live()));
     }
     for tombstone in history.iter().filter(|row| row.tombstone && row.at.main < progress.target) {
         rows.delete(Family::Idx, version_row(&tombstone.key, tombstone.at));
         rows.delete(Family::Rev, rev_row(tombstone.at, true));
+        erased += 1;
     }
     progress.next = match history.last() {
         Some(last) if history.len() == rows_max => Revision { main: last.at.main, sub: last.at.sub + 1 },
         Some(_) | None => Revision { main: progress.target + 1, sub: 0 },
     };
-    Ok(())
+    Ok(erased)
 }
 
 fn next_rows<R: Read>(rows: &R, progress: &Progress, rows_max: usize) -> Result<Vec<Row>, Fatal> {

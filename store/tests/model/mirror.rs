@@ -33,6 +33,10 @@ fn rows(view: &impl Read) -> Vec<(Family, Vec<u8>, Vec<u8>)> {
     found
 }
 
+fn history_rows(view: &impl Read) -> usize {
+    rows(view).iter().filter(|(family, ..)| *family == Family::Rev).count()
+}
+
 fn finish_scrub<E: Engine>(writer: &mut Writer<E>) {
     while writer.scrub(100).expect("scrubs") == Scrub::More {}
 }
@@ -65,8 +69,11 @@ fn both_engines_hold_the_same_rows() {
                 }
                 2..=4 => {
                     let rows_max = 1 + random.below(9) as usize;
+                    let (erased, versions) = (mem_writer.erased(), history_rows(&mem.view()));
                     let both = (writer.scrub(rows_max), mem_writer.scrub(rows_max));
                     assert_eq!(both.0.expect("scrubs"), both.1.expect("scrubs"));
+                    let gone = versions - history_rows(&mem.view());
+                    assert_eq!(mem_writer.erased() - erased, gone as u64);
                 }
                 5..=8 => {
                     let range = random.range(main);
