@@ -1,4 +1,5 @@
-//! Real clients: etcdctl of two ages against etcd and Bramble, and a program on etcd's Go client.
+//! Real clients: what they see of Bramble must be what they see of etcd.
 
 mod etcdctl;
-mod go_client;
+mod go;
+mod program;
