@@ -1,17 +1,13 @@
 //! From text to `Config`: every value read, every contradiction found, before anything is opened.
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::cluster;
 use super::error::ConfigError;
-use super::settings::{
-    AutoCompaction, ClientTls, Config, LogFormat, LogLevel, LogOutput, LogSettings, Media, Profile,
-    QUOTA_BYTES_DEFAULT, TlsVersion,
-};
+use super::settings::{AutoCompaction, ClientTls, Config, Media, Profile, QUOTA_BYTES_DEFAULT, TlsVersion};
 use super::sources::{Given, Notice, Sources};
 use super::table::{FEATURE_GATES, Kind, Policy};
 use super::urls::{self, ListenUrl};
-use super::values;
+use super::{cluster, log, values};
 
 /// etcd's bound on the election timeout.
 const ELECTION_MAX: Duration = Duration::from_secs(50);
@@ -33,7 +29,7 @@ pub fn settings(sources: &Sources, called_etcd: bool) -> Result<(Config, Vec<Not
     timing_and_limits(sources, &mut config)?;
     space(sources, &mut config)?;
     config.client_tls = client_tls(sources, &config, &mut notices)?;
-    config.log = log(sources);
+    config.log = log::settings(sources)?;
     feature_gates(sources, &mut notices)?;
     cluster::check(sources, &mut config, &mut notices)?;
     Ok((config, notices))
@@ -119,6 +115,7 @@ fn timing_and_limits(sources: &Sources, config: &mut Config) -> Result<(), Confi
     set_duration(sources, "grpc-keepalive-interval", &mut config.keepalive_interval);
     set_duration(sources, "grpc-keepalive-timeout", &mut config.keepalive_timeout);
     set_duration(sources, "warning-apply-duration", &mut config.warn_apply);
+    set_duration(sources, "warning-unary-request-duration", &mut config.warn_request);
     set_duration(sources, "watch-progress-notify-interval", &mut config.watch_progress);
     if config.watch_progress.is_zero() {
         let why = "--watch-progress-notify-interval must be longer than 0; leave it out for 10m";
@@ -253,33 +250,6 @@ fn client_tls(
     Ok(Some(tls))
 }
 
-fn log(sources: &Sources) -> LogSettings {
-    let level = match text(sources, "log-level").as_deref() {
-        Some("debug") => LogLevel::Debug,
-        Some("warn") => LogLevel::Warn,
-        Some("error" | "panic" | "fatal") => LogLevel::Error,
-        _ => LogLevel::Info,
-    };
-    let format = match text(sources, "log-format").as_deref() {
-        Some("json") => Some(LogFormat::Json),
-        Some("console") => Some(LogFormat::Console),
-        _ => None,
-    };
-    let names = values::list(&text(sources, "log-outputs").unwrap_or_default());
-    let mut outputs: Vec<LogOutput> = Vec::new();
-    for name in if names.is_empty() { vec!["default".to_owned()] } else { names } {
-        let output = match name.as_str() {
-            "default" | "stderr" | "systemd/journal" => LogOutput::Stderr,
-            "stdout" => LogOutput::Stdout,
-            path => LogOutput::File(Path::new(path).to_owned()),
-        };
-        if !outputs.contains(&output) {
-            outputs.push(output);
-        }
-    }
-    LogSettings { level, format, outputs }
-}
-
 /// An unknown gate is warned of, never an error: installers name gates of versions to come.
 fn feature_gates(sources: &Sources, notices: &mut Vec<Notice>) -> Result<(), ConfigError> {
     let Some(given) = sources.get("feature-gates") else { return Ok(()) };
@@ -304,7 +274,7 @@ pub(super) fn text(sources: &Sources, name: &str) -> Option<String> {
     sources.get(name).map(|given| given.text.clone()).filter(|text| !text.is_empty())
 }
 
-fn claim(sources: &Sources, name: &str) -> bool {
+pub(super) fn claim(sources: &Sources, name: &str) -> bool {
     sources.get(name).and_then(|given| values::boolean(&given.text)).unwrap_or(false)
 }
 

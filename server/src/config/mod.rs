@@ -7,6 +7,7 @@ mod cluster;
 pub mod error;
 mod file;
 pub mod help;
+mod log;
 pub mod settings;
 pub mod sources;
 pub mod table;
@@ -15,8 +16,8 @@ mod values;
 
 pub use error::ConfigError;
 pub use settings::{
-    AutoCompaction, ClientTls, Config, LogFormat, LogLevel, LogOutput, LogSettings, Media, Profile,
-    TlsVersion,
+    AutoCompaction, ClientTls, Config, LogFormat, LogLevel, LogOutput, LogRotation, LogSettings, Media,
+    Profile, TlsVersion,
 };
 pub use sources::Notice;
 pub use urls::{ListenAddr, ListenUrl};

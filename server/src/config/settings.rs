@@ -58,6 +58,8 @@ pub struct Config {
     pub watch_progress: Duration,
     /// Applying a group of entries longer than this is logged.
     pub warn_apply: Duration,
+    /// A unary request that takes longer is logged; zero = never.
+    pub warn_request: Duration,
     /// Bytes of data after which an alarm is raised. Shown in `status`; not enforced yet.
     pub quota_bytes: u64,
     /// Where and how much is logged (used by the `bramble` program only).
@@ -152,6 +154,23 @@ pub struct LogSettings {
     pub format: Option<LogFormat>,
     /// Where to; each line goes to all of them.
     pub outputs: Vec<LogOutput>,
+    /// How the one file among `outputs` is rotated; `None` = it only grows.
+    pub rotation: Option<LogRotation>,
+}
+
+/// When a log file is put aside, and what is kept of those.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRotation {
+    /// Bytes of the file before a new one is begun, 1 or more.
+    pub bytes_max: u64,
+    /// Days that a file put aside is kept; 0 = for ever.
+    pub days_max: u32,
+    /// Files put aside that are kept; 0 = all.
+    pub backups_max: usize,
+    /// Whether names tell local time; otherwise UTC.
+    pub local_time: bool,
+    /// Whether files put aside are compressed (gzip).
+    pub compress: bool,
 }
 
 /// Level of a log line.
@@ -217,6 +236,7 @@ impl Default for Config {
             compaction_pause: Duration::from_millis(10),
             watch_progress: Duration::from_secs(600),
             warn_apply: Duration::from_millis(100),
+            warn_request: Duration::from_millis(300),
             quota_bytes: QUOTA_BYTES_DEFAULT,
             log: LogSettings::default(),
         }
@@ -249,6 +269,6 @@ impl Default for ClientTls {
 
 impl Default for LogSettings {
     fn default() -> LogSettings {
-        LogSettings { level: LogLevel::Info, format: None, outputs: vec![LogOutput::Stderr] }
+        LogSettings { level: LogLevel::Info, format: None, outputs: vec![LogOutput::Stderr], rotation: None }
     }
 }

@@ -3,12 +3,16 @@
 //! `{"level":"info","ts":"2026-11-21T07:07:40.492678Z","caller":"src/main.rs:81","msg":"…","key":…}`
 //! Log pipelines that read etcd's zap lines read these. A line that cannot be written is lost, never
 //! an error: a full disk under a log file must not stop the member.
+mod rotation;
+
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use bramble_server::config::{LogFormat, LogLevel, LogOutput, LogSettings};
+use bramble_server::config::{LogFormat, LogLevel, LogOutput, LogRotation, LogSettings};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
@@ -18,6 +22,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use rotation::RotatedFile;
 
 /// Begins to log as the settings say.
 ///
@@ -29,19 +35,13 @@ pub fn begin(settings: &LogSettings) -> Result<(), String> {
         match output {
             LogOutput::Stderr => outputs.stderr = true,
             LogOutput::Stdout => outputs.stdout = true,
-            LogOutput::File(path) => {
-                let opened = OpenOptions::new().create(true).append(true).open(path);
-                let file = opened.map_err(|error| {
-                    format!(
-                        "cannot open the log file {}: {error}; choose another in --log-outputs",
-                        path.display()
-                    )
-                })?;
-                outputs.files.push(file);
-            }
+            LogOutput::File(path) => outputs.open(path, settings.rotation.as_ref()).map_err(|error| {
+                let path = path.display();
+                format!("cannot open the log file {path}: {error}; choose another in --log-outputs")
+            })?,
         }
     }
-    let terminal = outputs.files.is_empty() && outputs.is_terminal();
+    let terminal = outputs.is_terminal();
     let format = settings.format.unwrap_or(if terminal { LogFormat::Console } else { LogFormat::Json });
     let layer = tracing_subscriber::fmt::layer().event_format(Lines { format }).with_writer(outputs);
     let registry = tracing_subscriber::registry().with(filter(settings.level)).with(layer);
@@ -66,11 +66,23 @@ struct Outputs {
     stderr: bool,
     stdout: bool,
     files: Vec<File>,
+    rotated: Option<Mutex<RotatedFile>>,
 }
 
 impl Outputs {
+    fn open(&mut self, path: &Path, rotation: Option<&LogRotation>) -> io::Result<()> {
+        match rotation {
+            Some(rotation) => self.rotated = Some(Mutex::new(RotatedFile::open(path, rotation.clone())?)),
+            None => self.files.push(OpenOptions::new().create(true).append(true).open(path)?),
+        }
+        Ok(())
+    }
+
     fn is_terminal(&self) -> bool {
-        (self.stderr && io::stderr().is_terminal()) || (self.stdout && io::stdout().is_terminal())
+        let files = !self.files.is_empty() || self.rotated.is_some();
+        let streams =
+            (self.stderr && io::stderr().is_terminal()) || (self.stdout && io::stdout().is_terminal());
+        streams && !files
     }
 }
 
@@ -96,6 +108,10 @@ impl Write for Tee<'_> {
         }
         for mut file in &self.0.files {
             let _ = file.write_all(line);
+        }
+        if let Some(file) = &self.0.rotated {
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = file.write_line(line, SystemTime::now());
         }
         Ok(line.len())
     }
