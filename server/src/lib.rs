@@ -10,4 +10,5 @@ pub mod node;
 pub mod raft;
 pub mod rpc;
 pub mod tls;
+mod trace;
 pub mod version;

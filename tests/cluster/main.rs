@@ -2,5 +2,6 @@
 
 mod bad_input;
 mod data_dir;
+mod slow_log;
 mod start_stop;
 mod watch_streams;

@@ -163,11 +163,11 @@ impl Listeners {
         for bound in self.bound {
             let app = match bound.role {
                 Role::Client if self.http_apart => {
-                    App { rpc: Some(apps.rpc.clone()), http: serve::not_found() }
+                    App { rpc: Some(apps.rpc.clone()), http: serve::not_found(), remote: None }
                 }
-                Role::Client => App { rpc: Some(apps.rpc.clone()), http: apps.http.clone() },
-                Role::ClientHttp => App { rpc: None, http: apps.http.clone() },
-                Role::Metrics => App { rpc: None, http: apps.metrics.clone() },
+                Role::Client => App { rpc: Some(apps.rpc.clone()), http: apps.http.clone(), remote: None },
+                Role::ClientHttp => App { rpc: None, http: apps.http.clone(), remote: None },
+                Role::Metrics => App { rpc: None, http: apps.metrics.clone(), remote: None },
             };
             let identity = self.identity.clone().filter(|_| bound.tls);
             doors.push((bound.socket, app, identity));

@@ -27,6 +27,7 @@ use tracing::{debug, warn};
 use super::authority::CleanAuthority;
 use super::first_bytes::FirstBytes;
 use super::listen::Socket;
+use crate::rpc::Remote;
 use crate::tls::{Identity, PeerName};
 
 /// What is left this long after `stop` is closed: open watches, and requests that found no quorum.
@@ -61,12 +62,17 @@ pub(super) struct App {
     pub rpc: Option<Router>,
     /// All that is not gRPC.
     pub http: Router,
+    /// Who is at the other end of this connection.
+    pub remote: Option<Remote>,
 }
 
 impl App {
     async fn answer(mut self, mut request: Request<Incoming>, peer: Option<PeerName>) -> Response {
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
+        }
+        if let Some(remote) = self.remote.take() {
+            request.extensions_mut().insert(remote);
         }
         let content_type = request.headers().get(header::CONTENT_TYPE);
         let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
@@ -143,9 +149,10 @@ async fn accept_one(
     app: &App,
     identity: Option<&Arc<Identity>>,
 ) -> io::Result<()> {
-    let (app, identity) = (app.clone(), identity.cloned());
+    let (mut app, identity) = (app.clone(), identity.cloned());
     if let Some(listener) = tcp {
         let (stream, remote) = listener.accept().await?;
+        app.remote = Some(Remote(remote.to_string().into()));
         let Some(guest) = house.silent.enter(Some(remote.ip())) else { return Ok(()) };
         stream.set_nodelay(true)?;
         house.connections.spawn(greet(house.clone(), stream, guest, app, identity));

@@ -101,7 +101,13 @@ impl Applier {
         let applied = self.writer.apply(&group.entries)?;
         let took = begun.elapsed();
         if took > self.pace.warn_after {
-            tracing::warn!(entries = group.entries.len(), took_ms = took.as_millis(), "applying was slow");
+            tracing::warn!(
+                "took" = ?took,
+                "expected-duration" = ?self.pace.warn_after,
+                "entries" = group.entries.len(),
+                "bytes" = group.entries.iter().map(crate::raft::entry_bytes).sum::<usize>(),
+                "apply request took too long"
+            );
         }
         if self.out.failure.tripped() {
             // The log has failed in the meantime: nothing is acknowledged any more.

@@ -23,6 +23,7 @@ use super::error::{Error, NotNow, Unknown};
 use super::leases::{Renewal, ttl_min_s};
 pub use super::streams::{WatchRequests, WatchResponses, WatchStream};
 use super::{members, status};
+use crate::trace;
 
 /// Records a range may ask for and still be read on the spot; larger reads leave the async threads.
 const SMALL_LIMIT: i64 = 16;
@@ -61,6 +62,7 @@ impl Client {
             true => view.range(&request).map_err(|error| self.core.read_error(error))?,
             false => self.aside(view, move |view| view.range(&request)).await?,
         };
+        trace::step("range keys");
         Ok(self.answer(body.revision, body))
     }
 
@@ -108,6 +110,7 @@ impl Client {
         if request.is_read_only() {
             let view = self.fresh(caller, consistency).await?;
             let body = self.aside(view, move |view| view.txn(&request)).await?;
+            trace::step("read");
             return Ok(self.answer(body.revision, body));
         }
         match self.core.propose(caller, Action::Txn(request)).await? {
@@ -352,7 +355,10 @@ impl Client {
     async fn fresh(&self, caller: &Caller, consistency: Consistency) -> Result<View, Error> {
         self.core.admit(caller)?;
         match consistency {
-            Consistency::Linearizable => self.core.barrier().await?,
+            Consistency::Linearizable => {
+                self.core.barrier().await?;
+                trace::step("agreement among raft nodes before linearized reading");
+            }
             Consistency::Serializable => {}
         }
         Ok(self.core.view()?)

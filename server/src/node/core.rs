@@ -26,6 +26,7 @@ use super::waiters::{Settled, Waiters};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::raft::{Consensus, Setback};
+use crate::trace;
 
 /// A pinned state.
 pub(super) type View = ReadView<AnyView>;
@@ -181,7 +182,9 @@ impl Core {
     pub(super) async fn propose(&self, caller: &Caller, action: Action) -> Result<Reply, Error> {
         self.admit(caller)?;
         let origin = Origin { user: caller.user.clone(), auth_revision: 0 };
-        self.propose_command(origin, None, action).await
+        let reply = self.propose_command(origin, None, action).await;
+        trace::step("process raft request");
+        reply
     }
 
     /// Proposes for the node itself.

@@ -259,6 +259,7 @@ fn serve(core: &Arc<Core>, listeners: Listeners, client: Client) -> tokio::task:
     let limits = rpc::RpcLimits {
         request_bytes_max: core.config.request_bytes_max,
         txn_ops_max: core.config.txn_ops_max,
+        slow: rpc::Thresholds { request: core.config.warn_request, apply: core.config.warn_apply },
     };
     let apps = Apps {
         rpc: rpc::routes(client.clone(), limits).prepare().into_axum_router(),

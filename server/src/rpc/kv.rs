@@ -3,8 +3,9 @@ use bramble_proto::etcdserverpb as pb;
 use bramble_proto::etcdserverpb::kv_server::Kv;
 use tonic::{Request, Response, Status};
 
-use super::{convert, open, status, unserved};
+use super::{convert, open, slow, status, unserved};
 use crate::node::client::Client;
+use crate::trace;
 
 /// The KV service.
 #[derive(Clone)]
@@ -24,10 +25,14 @@ impl Service {
 impl Kv for Service {
     async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
         let (caller, request) = open(request)?;
+        slow::asked_range(&request);
         let consistency = convert::consistency(request.serializable);
         let request = convert::range(request)?;
         let answer = self.client.range(&caller, request, consistency).await.map_err(status::of)?;
-        Ok(Response::new(convert::range_response(convert::header(answer.header), answer.body)))
+        slow::answered(answer.body.kvs.len() as i64);
+        let response = convert::range_response(convert::header(answer.header), answer.body);
+        trace::step("assemble the response");
+        Ok(Response::new(response))
     }
 
     type RangeStreamStream = tokio_stream::Empty<Result<pb::RangeStreamResponse, Status>>;
@@ -42,6 +47,7 @@ impl Kv for Service {
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
         let (caller, request) = open(request)?;
+        slow::asked_put(&request);
         let answer = self.client.put(&caller, convert::put(request)).await.map_err(status::of)?;
         Ok(Response::new(convert::put_response(convert::header(answer.header), answer.body)))
     }
@@ -51,14 +57,18 @@ impl Kv for Service {
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
         let (caller, request) = open(request)?;
+        slow::asked_delete(&request);
         let answer = self.client.delete(&caller, convert::delete(request)).await.map_err(status::of)?;
+        slow::answered(answer.body.deleted);
         Ok(Response::new(convert::delete_response(convert::header(answer.header), answer.body)))
     }
 
     async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
         let (caller, request) = open(request)?;
         let consistency = convert::txn_consistency(&request);
+        let asked = request.clone();
         let request = convert::txn(request, self.txn_ops_max)?;
+        slow::asked_txn(asked, request.is_read_only());
         let answer = self.client.txn(&caller, request, consistency).await.map_err(status::of)?;
         Ok(Response::new(convert::txn_response(convert::header(answer.header), answer.body)))
     }

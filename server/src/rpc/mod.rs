@@ -16,6 +16,7 @@ mod lease;
 mod lock_election;
 mod maintenance;
 mod message_limit;
+mod slow;
 pub(crate) mod status;
 mod watch;
 
@@ -34,6 +35,8 @@ use tonic::{Request, Status};
 
 use crate::node::client::{Caller, Client};
 use message_limit::Limited;
+use slow::Slow;
+pub use slow::Thresholds;
 
 /// What one request may be; the flags `--max-request-bytes` and `--max-txn-ops`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,16 +46,28 @@ pub struct RpcLimits {
     pub request_bytes_max: usize,
     /// Most compares, or operations of one branch, in a transaction.
     pub txn_ops_max: usize,
+    /// From how long on a request is written to the log.
+    pub slow: Thresholds,
 }
 
 impl Default for RpcLimits {
     fn default() -> Self {
-        RpcLimits { request_bytes_max: 1_572_864, txn_ops_max: 128 }
+        RpcLimits { request_bytes_max: 1_572_864, txn_ops_max: 128, slow: Thresholds::default() }
     }
 }
 
 /// What a message may have beyond the largest command, bytes.
 const MESSAGE_OVERHEAD_BYTES: usize = 512 * 1024;
+
+/// Where a request comes from: `address:port`, or the name of a unix socket. An extension of the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote(pub std::sync::Arc<str>);
+
+impl std::fmt::Display for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// All services of the client port.
 pub fn routes(client: Client, limits: RpcLimits) -> Routes {
@@ -60,11 +75,14 @@ pub fn routes(client: Client, limits: RpcLimits) -> Routes {
     // tonic's own limits are off: `Limited` says it with gRPC's code and text, and answers have none.
     macro_rules! limited {
         ($server:ident, $service:expr) => {
-            Limited::new(
-                $server::new($service)
-                    .max_decoding_message_size(usize::MAX)
-                    .max_encoding_message_size(usize::MAX),
-                message_bytes_max,
+            Slow::new(
+                Limited::new(
+                    $server::new($service)
+                        .max_decoding_message_size(usize::MAX)
+                        .max_encoding_message_size(usize::MAX),
+                    message_bytes_max,
+                ),
+                limits.slow,
             )
         };
     }
