@@ -7,14 +7,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bramble_bench::{filled, key, puts, value};
+use bramble_bench::{entry, filled, key, puts, value};
+use bramble_store::auth::Need;
+use bramble_store::command::{Action, AuthChange, Origin};
 use bramble_store::disk::real::RealDisk;
 use bramble_store::engine::Engine;
 use bramble_store::engine::mem::Mem;
 use bramble_store::engine::rocks::{Rocks, RocksOptions};
 use bramble_store::log::{Log, LogOptions};
+use bramble_store::store::{ReadView, open};
 use bramble_store::types::{
-    ChangedKey, Changes, Detail, EventKind, KeyRange, KeyValue, LeaseId, RangeRequest,
+    ChangedKey, Changes, Detail, EventKind, KeyRange, KeyValue, LeaseId, Permission, PermissionKind,
+    RangeEnd, RangeRequest,
 };
 use bramble_store::watch::{Hub, HubOptions, StreamId, WatchSpec};
 use criterion::{BenchmarkId, Criterion, Throughput};
@@ -161,11 +165,67 @@ fn watch(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Question: what does it cost to ask whether a user may read a key? The user has 10 roles with 10 ranges
+/// each, every second one touching the one before; "compiled" asks again, "first" asks a view whose users
+/// have just changed, on RocksDB.
+fn permit(criterion: &mut Criterion) {
+    let dir = directory();
+    let engine = Rocks::open(dir.path(), RocksOptions::default()).expect("opens");
+    let (mut writer, reader) = open(engine).expect("opens");
+    let mut index = 0;
+    let mut change = |change: AuthChange| {
+        let entry =
+            entry(index, Action::Auth(change), Origin { user: "root".into(), auth_revision: u64::MAX });
+        index += 1;
+        let applied = writer.apply(&[entry]).expect("applies");
+        assert!(applied.answers[0].outcome.is_ok(), "{:?}", applied.answers);
+    };
+    for name in ["root", "user"] {
+        let (name, password, no_password) = (name.to_owned(), "hash".into(), false);
+        change(AuthChange::UserAdd { name, password, no_password });
+    }
+    change(AuthChange::UserGrantRole { user: "root".into(), role: "root".into() });
+    for role in 0..10 {
+        let name = format!("role{role}");
+        change(AuthChange::RoleAdd { name: name.clone() });
+        for range in 0..10 {
+            let at = role * 100 + range * 10;
+            let range = KeyRange { start: key(at), end: RangeEnd::Before(key(at + 5 + 5 * (range % 2))) };
+            let permission = Some(Permission { kind: PermissionKind::ReadWrite, range });
+            change(AuthChange::RoleGrantPermission { role: name.clone(), permission });
+        }
+        change(AuthChange::UserGrantRole { user: "user".into(), role: name });
+    }
+    change(AuthChange::Enable);
+    let mut group = criterion.benchmark_group("permit, 10 roles of 10 ranges");
+    let asked = |view: &ReadView<_>| {
+        let origin = Origin { user: "user".into(), auth_revision: view.auth().revision };
+        (origin, Need::Read(KeyRange::single(key(513))))
+    };
+    let view = reader.view();
+    let (origin, need) = asked(&view);
+    group.bench_function("compiled", |bench| bench.iter(|| view.permit(black_box(&origin), &need).is_ok()));
+    group.bench_function("first", |bench| {
+        bench.iter_batched(
+            || {
+                change(AuthChange::UserChangePassword { name: "root".into(), password: "hash".into() });
+                let view = reader.view();
+                let (origin, need) = asked(&view);
+                (view, origin, need)
+            },
+            |(view, origin, need)| assert!(view.permit(&origin, &need).is_ok()),
+            criterion::BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     log(&mut criterion);
     apply(&mut criterion);
     range(&mut criterion);
     watch(&mut criterion);
+    permit(&mut criterion);
     criterion.final_summary();
 }

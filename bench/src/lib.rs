@@ -30,12 +30,18 @@ pub fn value(seed: u64, len: usize) -> Bytes {
 
 /// The entry with `index` that puts `value` at key number `number`.
 pub fn put(index: u64, number: u64, value: Bytes) -> Entry {
+    let put = PutRequest { key: key(number), value, ..PutRequest::default() };
+    entry(index, Action::Put(put), Origin::default())
+}
+
+/// The entry with `index` that does `action` for who asks.
+pub fn entry(index: u64, action: Action, origin: Origin) -> Entry {
     let command = Command {
         request: RequestId { member: 1, counter: index },
-        origin: Origin::default(),
+        origin,
         required_version: codec::STATE_VERSION,
         fence_term: None,
-        action: Action::Put(PutRequest { key: key(number), value, ..PutRequest::default() }),
+        action,
     };
     Entry { id: LogId { term: 1, index }, payload: Payload::Command(codec::encode(&command)) }
 }

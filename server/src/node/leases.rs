@@ -61,8 +61,7 @@ impl LeaseClock {
             match effect {
                 LeaseEffect::Granted(lease) => deadlines.granted(lease, now),
                 LeaseEffect::Revoked(id) => deadlines.revoked(*id),
-                // In its row; a new leader finds it there.
-                LeaseEffect::Checkpointed(_) => {}
+                LeaseEffect::Checkpointed(lease) => deadlines.checkpointed(lease, now),
             }
         }
         drop(deadlines);

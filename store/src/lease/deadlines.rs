@@ -15,10 +15,14 @@
 //!   18 s  7a   (no lease wakes then: left over, dropped when it comes up)
 //! ```
 //!
+//! With checkpoints on, what is left of a long lease is written down every so often, so that the next
+//! leader starts from there. A second heap says when: one row for each lease that has more than an interval
+//! to live.
+//!
 //! Invariants: every lease has one row in the heap at the time it wakes, at or before its deadline until
 //! it was handed out; left-over rows never outnumber the leases by more than 64.
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use crate::types::{Lease, LeaseId};
@@ -33,6 +37,9 @@ pub const RETRY: Duration = Duration::from_secs(3);
 /// be revoked in a second, so that leases which end in their own time are not held up behind these.
 pub const ENDING_PER_SECOND: usize = 750;
 
+/// Leases in one checkpoint at most.
+pub const CHECKPOINT_MAX: usize = 1000;
+
 /// Rows of the heap that nobody bothers to clear away.
 const LEFT_OVER_MIN: usize = 64;
 
@@ -43,6 +50,9 @@ pub struct Deadlines {
     leading: bool,
     leases: BTreeMap<LeaseId, Deadline>,
     heap: BinaryHeap<Reverse<(Duration, LeaseId)>>,
+    /// Time between two checkpoints of a lease; none: there are no checkpoints.
+    checkpoint_every: Option<Duration>,
+    checkpoints: BTreeSet<(Duration, LeaseId)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,12 +61,22 @@ struct Deadline {
     at: Duration,
     /// The time of its row in the heap.
     wakes: Duration,
+    /// The time of its row among the checkpoints.
+    checkpoint: Option<Duration>,
+    /// Its replicated row says that less than the TTL is left, or will when a checkpoint under way is applied.
+    checkpointed: bool,
 }
 
 impl Deadlines {
-    /// Not leading.
+    /// Not leading, without checkpoints.
     pub fn new() -> Deadlines {
         Deadlines::default()
+    }
+
+    /// Not leading; once it leads, what is left of a lease is due to be written down so often, at most once
+    /// a second.
+    pub fn with_checkpoints(every: Duration) -> Deadlines {
+        Deadlines { checkpoint_every: Some(every.max(Duration::from_secs(1))), ..Deadlines::default() }
     }
 
     /// Whether this node leads, that is, was promoted and not demoted since.
@@ -98,17 +118,37 @@ impl Deadlines {
         for (at, id, ttl_s) in order {
             self.set(id, ttl_s, at);
         }
+        for lease in leases {
+            if let Some(known) = self.leases.get_mut(&lease.id) {
+                known.checkpointed = lease.remaining_s > 0;
+            }
+            let next = self.next_checkpoint(lease.id, now);
+            self.schedule(lease.id, next);
+        }
     }
 
     /// This node no longer leads: it forgets all deadlines.
     pub fn demote(&mut self) {
-        *self = Deadlines::default();
+        *self = Deadlines { checkpoint_every: self.checkpoint_every, ..Deadlines::default() };
     }
 
     /// A grant was applied. Nothing if this node does not lead.
     pub fn granted(&mut self, lease: &Lease, now: Duration) {
         if self.leading {
             self.set(lease.id, lease.ttl_s, now.saturating_add(seconds(lease.ttl_s)));
+            self.checkpointed(lease, now);
+        }
+    }
+
+    /// A checkpoint was applied, also one that only takes back an earlier one. The deadline stays: it is
+    /// the next leader that starts from there. If it would start too early, because the lease was renewed
+    /// while its checkpoint was under way, another one is due at once.
+    pub fn checkpointed(&mut self, lease: &Lease, now: Duration) {
+        if let Some(known) = self.leases.get_mut(&lease.id) {
+            known.checkpointed = lease.remaining_s > 0;
+            let too_early = known.checkpointed && now.saturating_add(seconds(lease.remaining_s)) < known.at;
+            let next = if too_early { Some(now) } else { self.next_checkpoint(lease.id, now) };
+            self.schedule(lease.id, next);
         }
     }
 
@@ -117,12 +157,55 @@ impl Deadlines {
     pub fn renew(&mut self, id: LeaseId, now: Duration) -> Option<i64> {
         let lease = *self.leases.get(&id).filter(|lease| now < lease.at)?;
         self.set(id, lease.ttl_s, now.saturating_add(seconds(lease.ttl_s)));
+        if lease.checkpoint.is_none() {
+            let next = self.next_checkpoint(id, now);
+            self.schedule(id, next);
+        }
         Some(lease.ttl_s)
+    }
+
+    /// Whether the replicated row says that less than the TTL is left, or is about to. Then a checkpoint of 0
+    /// has to be applied before the lease is renewed: otherwise the next leader would end it too early.
+    /// It must be proposed after those that were handed out before.
+    pub fn is_checkpointed(&self, id: LeaseId) -> bool {
+        self.leases.get(&id).is_some_and(|lease| lease.checkpointed)
+    }
+
+    /// Leases whose checkpoint is due, with the seconds they have left, at most [`CHECKPOINT_MAX`]. Each
+    /// comes again an interval later, as long as it has more than that to live.
+    pub fn due_checkpoints(&mut self, now: Duration) -> Vec<(LeaseId, i64)> {
+        let mut due = Vec::new();
+        while due.len() < CHECKPOINT_MAX
+            && let Some((_, id)) = self.checkpoints.first().copied().filter(|(at, _)| *at <= now)
+        {
+            let next = self.next_checkpoint(id, now);
+            self.schedule(id, next);
+            due.extend(self.checkpoint(id, now));
+        }
+        due
+    }
+
+    /// What is to be written down of a lease. An ended one is about to go; one that has its whole time is to
+    /// have no checkpoint.
+    fn checkpoint(&mut self, id: LeaseId, now: Duration) -> Option<(LeaseId, i64)> {
+        let lease = self.leases.get_mut(&id)?;
+        let left = lease.at.saturating_sub(now);
+        let left_s = left.as_secs() as i64 + i64::from(left.subsec_nanos() > 0);
+        match left_s {
+            0 => None,
+            _ if left_s < lease.ttl_s => {
+                lease.checkpointed = true;
+                Some((id, left_s))
+            }
+            _ => lease.checkpointed.then_some((id, 0)),
+        }
     }
 
     /// A revoke was applied.
     pub fn revoked(&mut self, id: LeaseId) {
-        self.leases.remove(&id);
+        if let Some(Deadline { checkpoint: Some(at), .. }) = self.leases.remove(&id) {
+            self.checkpoints.remove(&(at, id));
+        }
         self.clear_left_overs();
     }
 
@@ -173,12 +256,33 @@ impl Deadlines {
 
     /// Gives a lease a new deadline. Its row in the heap stays if that is soon enough.
     fn set(&mut self, id: LeaseId, ttl_s: i64, at: Duration) {
-        let sooner = self.leases.get(&id).map(|lease| lease.wakes).filter(|wakes| *wakes <= at);
-        self.leases.insert(id, Deadline { ttl_s, at, wakes: sooner.unwrap_or(at) });
+        let old = self.leases.get(&id).copied();
+        let sooner = old.map(|lease| lease.wakes).filter(|wakes| *wakes <= at);
+        let (checkpoint, checkpointed) =
+            old.map_or((None, false), |lease| (lease.checkpoint, lease.checkpointed));
+        let wakes = sooner.unwrap_or(at);
+        self.leases.insert(id, Deadline { ttl_s, at, wakes, checkpoint, checkpointed });
         if sooner.is_none() {
             self.heap.push(Reverse((at, id)));
             self.clear_left_overs();
         }
+    }
+
+    /// An interval from now; none if the lease has no more than that to live.
+    fn next_checkpoint(&self, id: LeaseId, now: Duration) -> Option<Duration> {
+        let next = now.saturating_add(self.checkpoint_every?);
+        self.leases.get(&id).filter(|lease| next < lease.at).map(|_| next)
+    }
+
+    /// Plans the next checkpoint of a lease, in place of the one planned.
+    fn schedule(&mut self, id: LeaseId, next: Option<Duration>) {
+        let (Some(_), Some(lease)) = (self.checkpoint_every, self.leases.get_mut(&id)) else {
+            return;
+        };
+        if let Some(planned) = std::mem::replace(&mut lease.checkpoint, next) {
+            self.checkpoints.remove(&(planned, id));
+        }
+        self.checkpoints.extend(next.map(|next| (next, id)));
     }
 
     /// Gives a lease a new row in the heap; the old one is left over, or on top and taken away.
