@@ -16,7 +16,7 @@ use crate::facts::Facts;
 use crate::intervals::Intervals;
 use crate::lease::replicated as lease;
 use crate::mvcc::fences::Fences;
-use crate::mvcc::{self, Moment, WriteTxn};
+use crate::mvcc::{self, Allowance, Moment, WriteTxn};
 use crate::store::{Applied, AppliedEntry, AuthEffect, LeaseEffect, Reply};
 use crate::types::*;
 use crate::view::permit;
@@ -29,6 +29,8 @@ pub(crate) struct State<'a, V: Read> {
     pub(crate) fences: &'a mut Fences,
     /// What users may do at the auth revision in `facts`.
     pub(crate) compiled: &'a mut Compiled,
+    /// The room for the answers of the group.
+    pub(crate) answers: Allowance,
     /// What the group did so far.
     pub(crate) done: Applied,
 }
@@ -222,8 +224,12 @@ impl<V: Read> State<'_, V> {
         body: impl FnOnce(&mut WriteTxn<'_, V>) -> Result<Reply, ReadError>,
     ) -> Result<Reply, ReadError> {
         let Facts { revision, floor, .. } = self.facts;
-        let mut txn = WriteTxn::new(&mut self.rows, self.fences, revision, floor);
-        let reply = body(&mut txn)?;
+        self.answers.begin();
+        let mut txn = WriteTxn::new(&mut self.rows, self.fences, &self.answers, revision, floor);
+        let mut reply = body(&mut txn)?;
+        if self.answers.cut() {
+            reply = Reply::LeftOut { revision: txn.revision() };
+        }
         let (changes, moves) = txn.finish();
         for moved in moves {
             lease::move_key(&mut self.rows, &moved.key, moved.from, moved.to);
@@ -244,7 +250,7 @@ fn is_upkeep(action: &Action) -> bool {
 /// Performs one operation of a transaction that was found able to run.
 fn perform<V: Read>(txn: &mut WriteTxn<'_, V>, op: &Op) -> Result<OpReply, ReadError> {
     let reply = match op {
-        Op::Range(range) => txn.moment().range(range).map(OpReply::Range),
+        Op::Range(range) => txn.range(range).map(OpReply::Range),
         Op::Put(put) => txn.put(put).map(OpReply::Put),
         Op::Delete(delete) => Ok(OpReply::Delete(txn.delete(delete)?)),
         Op::Txn(_) => Err(Fatal::Inconsistent("a nested transaction is no operation".into()).into()),

@@ -17,8 +17,9 @@ use crate::engine::staged::Staged;
 use crate::engine::{Engine, EngineSize, EngineWork, Read};
 use crate::error::{Fatal, Refusal};
 use crate::facts::{self, Facts};
-use crate::mvcc;
+pub use crate::mvcc::Room;
 use crate::mvcc::fences::Fences;
+use crate::mvcc::{self, Allowance};
 use crate::state::State;
 use crate::types::{AlarmKind, DeleteReply, Lease, LeaseId, LogId, PutReply, TxnReply};
 pub use crate::types::{ChangedKey, Changes};
@@ -80,6 +81,12 @@ pub enum Reply {
         id: LeaseId,
         /// Granted time to live in seconds.
         ttl_s: i64,
+    },
+    /// Done, and the answer would have been larger than the writer keeps
+    /// ([`Writer::keep_answers`]): it was left out.
+    LeftOut {
+        /// The current revision.
+        revision: i64,
     },
     /// To a revoke.
     LeaseRevoked {
@@ -165,7 +172,17 @@ pub fn open<E: Engine>(engine: E) -> Result<(Writer<E>, Reader<E>), Fatal> {
     let published = Arc::new(RwLock::new(latest.clone()));
     let reader = Reader { published: Arc::clone(&published) };
     let engine = Arc::new(engine);
-    Ok((Writer { engine, facts, fences, compiled, latest, published, erased: 0 }, reader))
+    let writer = Writer {
+        engine,
+        facts,
+        fences,
+        compiled,
+        latest,
+        published,
+        erased: 0,
+        answer_bytes_max: usize::MAX,
+    };
+    Ok((writer, reader))
 }
 
 fn view_of<V: Read>(rows: V, facts: &Facts, fences: &Fences, compiled: &Compiled) -> ReadView<V> {
@@ -185,9 +202,17 @@ pub struct Writer<E: Engine> {
     published: Arc<RwLock<ReadView<E::View>>>,
     /// Versions erased since it was opened.
     erased: u64,
+    answer_bytes_max: usize,
 }
 
 impl<E: Engine> Writer<E> {
+    /// Bounds what the answers of one group of entries may take together, in bytes of memory; without
+    /// it there is no bound. An answer beyond it is replaced by [`Reply::LeftOut`]; what the entry does
+    /// to the state is the same, so replicas may differ in it.
+    pub fn keep_answers(&mut self, bytes_max: usize) {
+        self.answer_bytes_max = bytes_max;
+    }
+
     /// The last entry applied; the next one must follow it.
     pub fn applied(&self) -> Option<LogId> {
         self.facts.applied
@@ -220,6 +245,7 @@ impl<E: Engine> Writer<E> {
             facts: self.facts.clone(),
             fences: &mut self.fences,
             compiled: &mut self.compiled,
+            answers: Allowance::of(self.answer_bytes_max),
             done: Applied::default(),
         };
         for entry in entries {

@@ -12,7 +12,7 @@ use crate::error::{Fatal, ReadError, Refusal};
 use crate::facts::Facts;
 use crate::lease::replicated as lease;
 use crate::mvcc::fences::FenceMap;
-use crate::mvcc::{self, Moment};
+use crate::mvcc::{self, ENDLESS, Moment, Room};
 use crate::types::{
     AlarmKind, Changes, KeyRange, KeyValue, Lease, LeaseId, LogId, Op, OpReply, RangeReply, RangeRequest,
     Role, TxnReply, TxnRequest, User,
@@ -78,7 +78,19 @@ impl<V: Read> ReadView<V> {
     /// # Errors
     /// `Refusal::Compacted`, `Refusal::Future`; `Fatal`.
     pub fn range(&self, request: &RangeRequest) -> Result<RangeReply, ReadError> {
-        self.moment().range(request)
+        Ok(self.range_within(request, ENDLESS)?.expect("endless room has room"))
+    }
+
+    /// Reads a range of keys as far as there is `room` for the answer; `None` when it does not suffice.
+    ///
+    /// # Errors
+    /// As [`ReadView::range`].
+    pub fn range_within(
+        &self,
+        request: &RangeRequest,
+        room: Room<'_>,
+    ) -> Result<Option<RangeReply>, ReadError> {
+        self.moment().range(request, room)
     }
 
     /// Answers a transaction that cannot write ([`TxnRequest::is_read_only`]).
@@ -86,16 +98,34 @@ impl<V: Read> ReadView<V> {
     /// # Errors
     /// `Refusal::Compacted`, `Refusal::Future`; `Fatal`, also when a taken branch writes.
     pub fn txn(&self, request: &TxnRequest) -> Result<TxnReply, ReadError> {
+        Ok(self.txn_within(request, ENDLESS)?.expect("endless room has room"))
+    }
+
+    /// As [`ReadView::txn`], as far as there is `room` for the answer; `None` when it does not suffice.
+    ///
+    /// # Errors
+    /// As [`ReadView::txn`].
+    pub fn txn_within(&self, request: &TxnRequest, room: Room<'_>) -> Result<Option<TxnReply>, ReadError> {
         let moment = self.moment();
         let verdicts = mvcc::verdicts(&moment, request)?;
         mvcc::check_reads(&moment, request, &verdicts)?;
-        let reply = mvcc::run(request, &verdicts, &mut |op| match op {
-            Op::Range(range) => moment.range(range).map(OpReply::Range),
+        // An error that says nothing stands for "no room".
+        let ran = mvcc::run(request, &verdicts, &mut |op| match op {
+            Op::Range(range) => match moment.range(range, room) {
+                Ok(Some(reply)) => Ok(OpReply::Range(reply)),
+                Ok(None) => Err(None),
+                Err(error) => Err(Some(error)),
+            },
             Op::Put(_) | Op::Delete(_) | Op::Txn(_) => {
-                Err(Fatal::Inconsistent("a transaction that writes was given to a view".into()).into())
+                let writes = Fatal::Inconsistent("a transaction that writes was given to a view".into());
+                Err(Some(writes.into()))
             }
-        })?;
-        Ok(TxnReply { revision: moment.revision, ..reply })
+        });
+        match ran {
+            Ok(reply) => Ok(Some(TxnReply { revision: moment.revision, ..reply })),
+            Err(None) => Ok(None),
+            Err(Some(error)) => Err(error),
+        }
     }
 
     /// etcd's hash of the history up to `revision` (0 = now), and the revision really hashed. Reads all

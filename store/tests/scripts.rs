@@ -397,6 +397,7 @@ fn reply(out: &mut String, reply: &Reply) {
             writeln!(out, "revision={revision} token={token} auth_revision={auth_revision}")
         }
         Reply::Alarms { revision, alarms } => writeln!(out, "revision={revision} {alarms:?}"),
+        Reply::LeftOut { revision } => writeln!(out, "revision={revision} and an answer left out"),
     };
 }
 

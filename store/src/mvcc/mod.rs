@@ -19,10 +19,13 @@ mod hash_kv;
 mod history;
 mod moment;
 mod range;
+mod room;
 mod txn;
 mod write;
 
 pub(crate) use compaction::{Progress, check_floor, scrub};
 pub(crate) use moment::Moment;
+pub use room::Room;
+pub(crate) use room::{Allowance, ENDLESS};
 pub(crate) use txn::{check_reads, run, verdicts, walk_taken};
 pub(crate) use write::WriteTxn;

@@ -3,10 +3,13 @@
 //! ```text
 //!   live keys in key order ─ fetch (limit + 1 if nothing below reorders) ─ filter ─ sort ─ cut ─ values
 //! ```
+//!
+//! What takes memory asks for [`Room`] as it grows: keys when they are found, records when they are read.
 use bytes::Bytes;
 
 use super::history::{LiveKeys, Version, record, records};
 use super::moment::Moment;
+use super::room::{Room, found_bytes, record_bytes};
 use crate::engine::Read;
 use crate::error::{Fatal, ReadError};
 use crate::types::*;
@@ -18,31 +21,51 @@ struct Found {
     record: Option<KeyValue>,
 }
 
+/// Records read at once; the room is asked after each lot.
+const RECORDS_AT_ONCE: usize = 64;
+
 impl<R: Read> Moment<'_, R> {
-    /// Answers a range.
-    pub(crate) fn range(&self, request: &RangeRequest) -> Result<RangeReply, ReadError> {
+    /// Answers a range; `None` when there is no room for the answer.
+    pub(crate) fn range(
+        &self,
+        request: &RangeRequest,
+        room: Room<'_>,
+    ) -> Result<Option<RangeReply>, ReadError> {
         let main = self.read_at(request.revision)?;
         let mut reply = RangeReply { revision: self.revision, ..RangeReply::default() };
         if request.detail == Detail::CountOnly {
             reply.count = self.count(&request.range, main)?;
-            return Ok(reply);
+            return Ok(Some(reply));
         }
-        let (mut found, count) = self.fetch(&request.range, main, fetch_max(request))?;
+        let Some((mut found, count)) = self.fetch(&request.range, main, fetch_max(request), room)? else {
+            return Ok(None);
+        };
         reply.count = count;
         found.retain(|found| request.filter.keeps(&found.version));
-        self.sort(request, &mut found)?;
+        if !self.sort(request, &mut found, room)? {
+            return Ok(None);
+        }
         let limit = limit_of(request);
         reply.more = found.len() > limit;
         found.truncate(limit);
-        reply.kvs = self.materialise(found, request.detail)?;
-        Ok(reply)
+        let Some(kvs) = self.materialise(found, request.detail, room)? else { return Ok(None) };
+        Ok(Some(RangeReply { kvs, ..reply }))
     }
 
     /// Up to `keys_max` live keys, and how many there are in the whole range.
-    fn fetch(&self, range: &KeyRange, main: i64, keys_max: usize) -> Result<(Vec<Found>, i64), Fatal> {
+    fn fetch(
+        &self,
+        range: &KeyRange,
+        main: i64,
+        keys_max: usize,
+        room: Room<'_>,
+    ) -> Result<Option<(Vec<Found>, i64)>, Fatal> {
         let mut found = Vec::new();
         let mut live = LiveKeys::of(self.rows, range, main)?;
         while let Some((key, version)) = live.next()? {
+            if !room(found_bytes(&key)) {
+                return Ok(None);
+            }
             found.push(Found { key, version, record: None });
             if found.len() == keys_max {
                 break;
@@ -52,19 +75,24 @@ impl<R: Read> Moment<'_, R> {
         if let Some(last) = found.last().filter(|_| found.len() == keys_max) {
             count += self.count(&rest_of(range, &last.key), main)?;
         }
-        Ok((found, count))
+        Ok(Some((found, count)))
     }
 
-    /// Sorts as asked. No order with a target other than the key means ascending (etcd's quirk).
-    fn sort(&self, request: &RangeRequest, found: &mut [Found]) -> Result<(), Fatal> {
+    /// Sorts as asked; false when there is no room for what that takes. No order with a target other than
+    /// the key means ascending (etcd's quirk).
+    fn sort(&self, request: &RangeRequest, found: &mut [Found], room: Room<'_>) -> Result<bool, Fatal> {
         let order = match (request.order, request.target) {
-            (SortOrder::None, SortTarget::Key) => return Ok(()),
+            (SortOrder::None, SortTarget::Key) => return Ok(true),
             (SortOrder::None, _) => SortOrder::Ascend,
             (order, _) => order,
         };
         if request.target == SortTarget::Value {
             for found in found.iter_mut() {
-                found.record = Some(record(self.rows, &found.version)?);
+                let record = record(self.rows, &found.version)?;
+                if !room(record_bytes(&record)) {
+                    return Ok(false);
+                }
+                found.record = Some(record);
             }
         }
         found.sort_by(|a, b| {
@@ -80,18 +108,32 @@ impl<R: Read> Moment<'_, R> {
             };
             if order == SortOrder::Descend { ascending.reverse() } else { ascending }
         });
-        Ok(())
+        Ok(true)
     }
 
-    fn materialise(&self, found: Vec<Found>, detail: Detail) -> Result<Vec<KeyValue>, Fatal> {
+    fn materialise(
+        &self,
+        found: Vec<Found>,
+        detail: Detail,
+        room: Room<'_>,
+    ) -> Result<Option<Vec<KeyValue>>, Fatal> {
         if detail != Detail::Full {
-            return Ok(found.into_iter().map(|found| found.version.without_value(found.key)).collect());
+            let kvs = found.into_iter().map(|found| found.version.without_value(found.key));
+            return Ok(Some(kvs.collect()));
         }
         // A sort by value has read them all, nothing else has read any.
         if found.iter().all(|found| found.record.is_some()) {
-            return Ok(found.into_iter().filter_map(|found| found.record).collect());
+            return Ok(Some(found.into_iter().filter_map(|found| found.record).collect()));
         }
-        records(self.rows, found.iter().map(|found| &found.version))
+        let mut kvs = Vec::with_capacity(found.len());
+        for lot in found.chunks(RECORDS_AT_ONCE) {
+            let read = records(self.rows, lot.iter().map(|found| &found.version))?;
+            if !room(read.iter().map(record_bytes).sum()) {
+                return Ok(None);
+            }
+            kvs.extend(read);
+        }
+        Ok(Some(kvs))
     }
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use super::fences::Fences;
 use super::history::{LiveKeys, Version, record};
 use super::moment::Moment;
+use super::room::{Allowance, record_bytes};
 use crate::codec::encode_key_value;
 use crate::codec::rows::{VersionRow, rev_row, version_row};
 use crate::engine::staged::Staged;
@@ -25,6 +26,7 @@ pub(crate) struct LeaseMove {
 pub(crate) struct WriteTxn<'a, V: Read> {
     rows: &'a mut Staged<V>,
     fences: &'a mut Fences,
+    answers: &'a Allowance,
     /// The main revision before it.
     old: i64,
     floor: i64,
@@ -33,8 +35,14 @@ pub(crate) struct WriteTxn<'a, V: Read> {
 }
 
 impl<'a, V: Read> WriteTxn<'a, V> {
-    pub(crate) fn new(rows: &'a mut Staged<V>, fences: &'a mut Fences, old: i64, floor: i64) -> Self {
-        WriteTxn { rows, fences, old, floor, changes: Vec::new(), moves: Vec::new() }
+    pub(crate) fn new(
+        rows: &'a mut Staged<V>,
+        fences: &'a mut Fences,
+        answers: &'a Allowance,
+        old: i64,
+        floor: i64,
+    ) -> Self {
+        WriteTxn { rows, fences, answers, old, floor, changes: Vec::new(), moves: Vec::new() }
     }
 
     /// The state with what was written so far.
@@ -52,6 +60,11 @@ impl<'a, V: Read> WriteTxn<'a, V> {
         let changes =
             (!self.changes.is_empty()).then(|| Changes { main: self.old + 1, changes: self.changes });
         (changes, self.moves)
+    }
+
+    /// Reads a range with what was written so far; empty when there is no room for the answer.
+    pub(crate) fn range(&self, range: &RangeRequest) -> Result<RangeReply, ReadError> {
+        Ok(self.moment().range(range, &|bytes| self.answers.take(bytes))?.unwrap_or_default())
     }
 
     /// Writes a key. The lease, if any, must be known to exist.
@@ -81,7 +94,7 @@ impl<'a, V: Read> WriteTxn<'a, V> {
             self.fences.grow(&kv.key, 1)?;
         }
         self.write(at, kv, old_lease);
-        let prev_kv = old_record.filter(|_| put.prev_kv);
+        let prev_kv = old_record.filter(|old| put.prev_kv && self.answers.take(record_bytes(old)));
         Ok(PutReply { revision: at.main, prev_kv })
     }
 
@@ -89,8 +102,13 @@ impl<'a, V: Read> WriteTxn<'a, V> {
     pub(crate) fn delete(&mut self, delete: &DeleteRequest) -> Result<DeleteReply, Fatal> {
         let mut reply = DeleteReply::default();
         for (key, version) in self.live_in(&delete.range)? {
-            if delete.prev_kv {
-                reply.prev_kvs.push(record(&*self.rows, &version)?);
+            if delete.prev_kv && !self.answers.cut() {
+                let old = record(&*self.rows, &version)?;
+                if self.answers.take(record_bytes(&old)) {
+                    reply.prev_kvs.push(old);
+                } else {
+                    reply.prev_kvs = Vec::new();
+                }
             }
             self.delete_live(key, version.row.lease)?;
             reply.deleted += 1;
