@@ -37,6 +37,12 @@ pub enum Invalid {
     /// A sort order or target that does not exist.
     #[error("invalid sort option")]
     SortOption,
+    /// A range that is read in pages comes in key order and no other.
+    #[error("pages of a range have no custom sort order")]
+    SortedPages,
+    /// A range that is read in pages has no filter.
+    #[error("pages of a range have no revision filter")]
+    FilteredPages,
     /// A time to live above 9,000,000,000 s.
     #[error("too large lease TTL: {ttl_s} s")]
     TtlTooLarge {

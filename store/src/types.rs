@@ -167,6 +167,15 @@ impl KeyRange {
         }
     }
 
+    /// What of the range is behind `key`, which is in it.
+    pub fn rest_behind(&self, key: &[u8]) -> KeyRange {
+        let (start, end) = match &self.end {
+            RangeEnd::Single => (self.start.clone(), RangeEnd::Before(Bytes::new())),
+            end => ([key, b"\0"].concat().into(), end.clone()),
+        };
+        KeyRange { start, end }
+    }
+
     /// Whether no key can be in the range.
     pub fn is_empty(&self) -> bool {
         matches!(&self.end, RangeEnd::Before(end) if *end <= self.start)

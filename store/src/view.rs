@@ -12,7 +12,7 @@ use crate::error::{Fatal, ReadError, Refusal};
 use crate::facts::Facts;
 use crate::lease::replicated as lease;
 use crate::mvcc::fences::FenceMap;
-use crate::mvcc::{self, ENDLESS, Moment, Room};
+use crate::mvcc::{self, ENDLESS, Moment, Page, PageRequest, Room};
 use crate::types::{
     AlarmKind, Changes, KeyRange, KeyValue, Lease, LeaseId, LogId, Op, OpReply, RangeReply, RangeRequest,
     Role, TxnReply, TxnRequest, User,
@@ -91,6 +91,15 @@ impl<V: Read> ReadView<V> {
         room: Room<'_>,
     ) -> Result<Option<RangeReply>, ReadError> {
         self.moment().range(request, room)
+    }
+
+    /// Reads a part of a range. Pages of one revision, each from behind the last key of the one before,
+    /// are together what [`ReadView::range`] reads there, also if they come from different views.
+    ///
+    /// # Errors
+    /// `Refusal::Compacted`, `Refusal::Future`; `Fatal`.
+    pub fn page(&self, request: &PageRequest) -> Result<Page, ReadError> {
+        self.moment().page(request)
     }
 
     /// Answers a transaction that cannot write ([`TxnRequest::is_read_only`]).

@@ -9,7 +9,10 @@ use bytes::Bytes;
 
 use crate::error::Invalid;
 use crate::intervals::Intervals;
-use crate::types::{DeleteRequest, KeyRange, Op, PutRequest, RangeEnd, RangeRequest, TxnRequest};
+use crate::types::{
+    DeleteRequest, KeyRange, Op, PutRequest, RangeEnd, RangeRequest, RevisionFilter, SortOrder, SortTarget,
+    TxnRequest,
+};
 
 /// Bounds on one transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,21 @@ impl Default for TxnLimits {
 /// `EmptyKey`.
 pub fn range(request: &RangeRequest) -> Result<(), Invalid> {
     key(&request.range.start)
+}
+
+/// Checks a range that is to be read in pages.
+///
+/// # Errors
+/// `EmptyKey`, `SortedPages`, `FilteredPages`.
+pub fn paged(request: &RangeRequest) -> Result<(), Invalid> {
+    range(request)?;
+    if request.target != SortTarget::Key || request.order == SortOrder::Descend {
+        return Err(Invalid::SortedPages);
+    }
+    match request.filter == RevisionFilter::default() {
+        true => Ok(()),
+        false => Err(Invalid::FilteredPages),
+    }
 }
 
 /// Checks a put.

@@ -18,6 +18,7 @@ pub(crate) mod fences;
 mod hash_kv;
 mod history;
 mod moment;
+mod page;
 mod range;
 mod room;
 mod txn;
@@ -25,6 +26,7 @@ mod write;
 
 pub(crate) use compaction::{Progress, check_floor, scrub};
 pub(crate) use moment::Moment;
+pub use page::{Page, PageRequest};
 pub use room::Room;
 pub(crate) use room::{Allowance, ENDLESS};
 pub(crate) use txn::{check_reads, run, verdicts, walk_taken};

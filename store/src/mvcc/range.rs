@@ -73,7 +73,7 @@ impl<R: Read> Moment<'_, R> {
         }
         let mut count = found.len() as i64;
         if let Some(last) = found.last().filter(|_| found.len() == keys_max) {
-            count += self.count(&rest_of(range, &last.key), main)?;
+            count += self.count(&range.rest_behind(&last.key), main)?;
         }
         Ok(Some((found, count)))
     }
@@ -153,14 +153,6 @@ fn fetch_max(request: &RangeRequest) -> usize {
         limit_of(request).saturating_add(1)
     } else {
         usize::MAX
-    }
-}
-
-/// What of `range` is behind `key`.
-fn rest_of(range: &KeyRange, key: &[u8]) -> KeyRange {
-    match &range.end {
-        RangeEnd::Single => KeyRange { start: range.start.clone(), end: RangeEnd::Before(Bytes::new()) },
-        end => KeyRange { start: [key, b"\0"].concat().into(), end: end.clone() },
     }
 }
 

@@ -6,6 +6,7 @@ mod counts;
 #[cfg(feature = "rocks")]
 mod mirror;
 mod naive;
+mod pages;
 mod random;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
