@@ -303,6 +303,47 @@ async fn what_a_member_says_of_itself() {
 }
 
 #[tokio::test]
+async fn a_range_is_streamed_and_what_cannot_be_is_refused_by_etcds_texts() {
+    let served = Served::start().await;
+    for n in 0..15 {
+        served.put(&format!("k{n:02}"), "v").await;
+    }
+    let all = || pb::RangeRequest { range_end: bytes("l"), ..get("k") };
+    let mut stream = served.kv().range_stream(all()).await.expect("a stream").into_inner();
+    let first = next(&mut stream).await.expect("no error").and_then(|chunk| chunk.range_response);
+    let first = first.expect("a chunk");
+    assert_eq!((first.kvs.len(), first.header, first.more, first.count), (10, None, false, 0));
+    let last = next(&mut stream).await.expect("no error").and_then(|chunk| chunk.range_response);
+    let last = last.expect("a chunk");
+    assert_eq!((last.kvs.len(), last.more, last.count), (5, false, 15));
+    let header = last.header.expect("a header");
+    assert!(header.revision == 16 && header.member_id != 0 && header.cluster_id != 0 && header.raft_term > 0);
+    assert_eq!(next(&mut stream).await.expect("no error"), None);
+
+    let sorted = "RangeStream does not support custom sort orders";
+    let filtered = "RangeStream does not support revision filters";
+    for (request, code, text) in [
+        (get(""), Code::InvalidArgument, "etcdserver: key is not provided"),
+        (
+            pb::RangeRequest { sort_order: 9, ..all() },
+            Code::InvalidArgument,
+            "etcdserver: invalid sort option",
+        ),
+        (pb::RangeRequest { sort_order: 2, min_mod_revision: 1, ..all() }, Code::Unimplemented, sorted),
+        (pb::RangeRequest { sort_order: 1, sort_target: 1, ..all() }, Code::Unimplemented, sorted),
+        (pb::RangeRequest { max_create_revision: 1, ..all() }, Code::Unimplemented, filtered),
+    ] {
+        let answer = served.kv().range_stream(request).await.map(|_| ());
+        assert_eq!(refused(answer), refusal(code, text));
+    }
+    let later = pb::RangeRequest { revision: 99, ..all() };
+    let mut stream = served.kv().range_stream(later).await.expect("a stream").into_inner();
+    let future = "etcdserver: mvcc: required revision is a future revision";
+    assert_eq!(refused(next(&mut stream).await), refusal(Code::OutOfRange, future));
+    served.node.shutdown().await;
+}
+
+#[tokio::test]
 async fn alarms_are_listed_and_an_unknown_action_is_refused() {
     let served = Served::start().await;
     let ask = |action| pb::AlarmRequest { action, member_id: 0, alarm: 0 };
@@ -318,11 +359,6 @@ async fn alarms_are_listed_and_an_unknown_action_is_refused() {
 #[tokio::test]
 async fn what_is_not_served_says_so_at_once() {
     let served = Served::start().await;
-    let answer = served.kv().range_stream(get("k")).await.map(|_| ());
-    assert_eq!(
-        refused(answer),
-        refusal(Code::Unimplemented, "KV.RangeStream is not served by this version of Bramble")
-    );
     let mut maintenance = served.maintenance();
     assert_eq!(
         refused(maintenance.snapshot(pb::SnapshotRequest {}).await.map(|_| ())).0,

@@ -21,6 +21,7 @@ pub use super::answers::{
 use super::core::{Core, View};
 use super::error::{Error, NotNow, Unknown};
 use super::leases::{Renewal, ttl_min_s};
+pub use super::range_stream::{RangeChunk, RangeEndOfStream, RangeStream};
 pub use super::streams::{WatchRequests, WatchResponses, WatchStream};
 use super::{members, status};
 use crate::trace;
@@ -33,7 +34,7 @@ const TTL_MAX_S: i64 = 9_000_000_000;
 /// The client. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
 }
 
 impl Client {
@@ -352,7 +353,7 @@ impl Client {
     }
 
     /// The newest state, or one at least as new as every acknowledged write.
-    async fn fresh(&self, caller: &Caller, consistency: Consistency) -> Result<View, Error> {
+    pub(super) async fn fresh(&self, caller: &Caller, consistency: Consistency) -> Result<View, Error> {
         self.core.admit(caller)?;
         match consistency {
             Consistency::Linearizable => {
@@ -365,7 +366,7 @@ impl Client {
     }
 
     /// Runs a read that may be long away from the async threads.
-    async fn aside<T: Send + 'static>(
+    pub(super) async fn aside<T: Send + 'static>(
         &self,
         view: View,
         read: impl FnOnce(View) -> Result<T, ReadError> + Send + 'static,
@@ -376,12 +377,12 @@ impl Client {
         }
     }
 
-    fn answer<T>(&self, revision: i64, body: T) -> Answer<T> {
+    pub(super) fn answer<T>(&self, revision: i64, body: T) -> Answer<T> {
         Answer { header: self.core.header(revision), body }
     }
 
     /// The store answered one kind of command with the reply of another.
-    fn mismatch(&self, reply: &Reply) -> Error {
+    pub(super) fn mismatch(&self, reply: &Reply) -> Error {
         let what = format!("a command was answered with {reply:?}");
         self.core.failed(&bramble_store::error::Fatal::Inconsistent(what)).into()
     }

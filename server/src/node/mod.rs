@@ -39,6 +39,7 @@ mod leases;
 mod members;
 mod parts;
 mod pump;
+mod range_stream;
 pub mod seams;
 mod sessions;
 mod start;

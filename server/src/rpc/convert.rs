@@ -25,7 +25,7 @@ use bytes::Bytes;
 use tonic::Status;
 
 use super::status;
-use crate::node::client::{Consistency, Header, Member, WatchCreate, WatchResponse};
+use crate::node::client::{Consistency, Header, Member, RangeChunk, WatchCreate, WatchResponse};
 
 // ---- requests ----
 
@@ -224,6 +224,18 @@ pub fn range_response(header: pb::ResponseHeader, reply: RangeReply) -> pb::Rang
         more: reply.more,
         count: reply.count,
     }
+}
+
+/// A chunk of a streamed range; only the last has a header.
+pub fn range_chunk(chunk: RangeChunk) -> pb::RangeStreamResponse {
+    let kvs = chunk.kvs.into_iter().map(key_value).collect();
+    let range_response = match chunk.end {
+        None => pb::RangeResponse { kvs, ..pb::RangeResponse::default() },
+        Some(end) => {
+            pb::RangeResponse { header: Some(header(end.header)), kvs, more: end.more, count: end.count }
+        }
+    };
+    pb::RangeStreamResponse { range_response: Some(range_response) }
 }
 
 /// Answer of a put.

@@ -1,9 +1,12 @@
-//! Range, Put, DeleteRange, Txn, Compact.
+//! Range, RangeStream, Put, DeleteRange, Txn, Compact.
+use std::pin::Pin;
+
 use bramble_proto::etcdserverpb as pb;
 use bramble_proto::etcdserverpb::kv_server::Kv;
+use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
-use super::{convert, open, slow, status, unserved};
+use super::{convert, leaderless, open, slow, status};
 use crate::node::client::Client;
 use crate::trace;
 
@@ -35,14 +38,27 @@ impl Kv for Service {
         Ok(Response::new(response))
     }
 
-    type RangeStreamStream = tokio_stream::Empty<Result<pb::RangeStreamResponse, Status>>;
+    type RangeStreamStream = Pin<Box<dyn Stream<Item = Result<pb::RangeStreamResponse, Status>> + Send>>;
 
-    /// Kubernetes 1.37 tries this first and reads in pages when it is told so by exactly this code.
     async fn range_stream(
         &self,
-        _request: Request<pb::RangeRequest>,
+        request: Request<pb::RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
-        Err(unserved("KV.RangeStream"))
+        let (caller, request) = open(request)?;
+        let consistency = convert::consistency(request.serializable);
+        let request = convert::range(request)?;
+        let chunks = self.client.range_stream(&caller, request, consistency).await.map_err(status::of)?;
+        let leaderless = leaderless(&self.client, &caller);
+        let answers = stream::unfold(Some((chunks, leaderless)), |open| async {
+            let (mut chunks, mut leaderless) = open?;
+            let chunk = tokio::select! {
+                chunk = chunks.next() => chunk?.map(convert::range_chunk).map_err(status::of),
+                () = &mut leaderless => Err(status::no_leader()),
+            };
+            let goes_on = chunk.is_ok();
+            Some((chunk, goes_on.then_some((chunks, leaderless))))
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {

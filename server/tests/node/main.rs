@@ -4,6 +4,7 @@ mod kv;
 mod lease;
 mod life;
 mod load;
+mod range_stream;
 mod watch;
 
 use std::future::Future;
