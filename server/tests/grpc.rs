@@ -12,6 +12,9 @@ use bramble_proto::etcdserverpb::watch_client::WatchClient;
 use bramble_proto::etcdserverpb::watch_request::RequestUnion;
 use bramble_proto::health::HealthCheckRequest;
 use bramble_proto::health::health_client::HealthClient;
+use bramble_proto::v3electionpb::election_client::ElectionClient;
+use bramble_proto::v3lockpb::lock_client::LockClient;
+use bramble_proto::{v3electionpb, v3lockpb};
 use bramble_server::node::Node;
 use bramble_server::rpc::{RpcLimits, routes};
 use tokio::sync::mpsc;
@@ -368,6 +371,54 @@ async fn what_is_not_served_says_so_at_once() {
     let mut auth = pb::auth_client::AuthClient::new(served.routes.clone());
     assert_eq!(refused(auth.auth_enable(pb::AuthEnableRequest {}).await).0, Code::Unimplemented);
     served.node.shutdown().await;
+}
+
+#[tokio::test]
+async fn refusals_of_locks_and_elections_are_unknown_with_the_text() {
+    let served = Served::start().await;
+    let mut locks = LockClient::new(served.routes.clone());
+    let mut elections = ElectionClient::new(served.routes.clone());
+    let (door, throne) = (bytes("door"), bytes("throne"));
+    let lost = refusal(Code::Unknown, "etcdserver: requested lease not found");
+    let lock = |lease| v3lockpb::LockRequest { name: door.clone(), lease };
+    assert_eq!(refused(locks.lock(lock(4711)).await), lost);
+    let locked = locks.lock(lock(0)).await.expect("locked").into_inner();
+    let header = locked.header.expect("a header");
+    assert!(locked.key.starts_with(b"door/") && header.revision == 2 && header.member_id != 0);
+    let unlocked = locks.unlock(v3lockpb::UnlockRequest { key: locked.key }).await.expect("unlocked");
+    assert_eq!(unlocked.get_ref().header.map(|header| header.revision), Some(3));
+    let empty = refusal(Code::Unknown, "etcdserver: key is not provided");
+    assert_eq!(refused(locks.unlock(v3lockpb::UnlockRequest::default()).await), empty);
+
+    let who = || v3electionpb::LeaderRequest { name: throne.clone() };
+    assert_eq!(refused(elections.leader(who()).await), refusal(Code::Unknown, "election: no leader"));
+    let missing = refusal(Code::Unknown, "\"leader\" field must be provided");
+    assert_eq!(refused(elections.resign(v3electionpb::ResignRequest::default()).await), missing);
+    let proclaim = |leader| v3electionpb::ProclaimRequest { leader, value: bytes("v") };
+    assert_eq!(refused(elections.proclaim(proclaim(None)).await), missing);
+    let campaign = v3electionpb::CampaignRequest { name: throne.clone(), lease: 0, value: bytes("me") };
+    let won = elections.campaign(campaign).await.expect("won").into_inner();
+    let leader = won.leader.expect("a leader");
+    assert_eq!(
+        (leader.name.as_ref(), leader.rev, won.header.map(|it| it.revision)),
+        (&b"throne"[..], 4, Some(4))
+    );
+    let stale = v3electionpb::LeaderKey { rev: leader.rev + 1, ..leader.clone() };
+    assert_eq!(
+        refused(elections.proclaim(proclaim(Some(stale))).await),
+        refusal(Code::Unknown, "election: not leader")
+    );
+
+    let mut observe = Request::new(who());
+    observe.metadata_mut().insert("hasleader", "true".parse().expect("ASCII"));
+    let mut observed = elections.observe(observe).await.expect("a stream").into_inner();
+    let first = next(&mut observed).await.expect("no error").expect("a leader");
+    assert_eq!(first.kv.map(|kv| (kv.key, kv.value)), Some((leader.key.clone(), bytes("me"))));
+    elections.proclaim(proclaim(Some(leader))).await.expect("proclaimed");
+    let second = next(&mut observed).await.expect("no error").expect("a value");
+    assert_eq!(second.header.map(|header| header.revision), second.kv.map(|kv| kv.mod_revision));
+    served.node.shutdown().await;
+    assert_eq!(refused(next(&mut observed).await), refusal(Code::Unavailable, "etcdserver: server stopped"));
 }
 
 #[tokio::test]

@@ -18,7 +18,9 @@ pub use super::answers::{
     Answer, Caller, Consistency, Granted, HashKv, Header, Member, Remaining, Status, WatchCreate,
     WatchResponse,
 };
+pub use super::contest::ContestError;
 use super::core::{Core, View};
+pub use super::elections::{LeaderKey, Observed};
 use super::error::{Error, NotNow, Unknown};
 use super::leases::{Renewal, ttl_min_s};
 pub use super::range_stream::{RangeChunk, RangeEndOfStream, RangeStream};

@@ -14,6 +14,7 @@ use bramble_proto::etcdserverpb::response_op::Response as PbOpResponse;
 use bramble_proto::etcdserverpb::watch_create_request::FilterType;
 use bramble_proto::mvccpb;
 use bramble_proto::mvccpb::event::EventType;
+use bramble_proto::v3electionpb as electionpb;
 use bramble_store::error::Invalid;
 use bramble_store::mvcc::check;
 use bramble_store::types::{
@@ -25,7 +26,9 @@ use bytes::Bytes;
 use tonic::Status;
 
 use super::status;
-use crate::node::client::{Consistency, Header, Member, RangeChunk, WatchCreate, WatchResponse};
+use crate::node::client::{
+    Answer, Consistency, Header, LeaderKey, Member, RangeChunk, WatchCreate, WatchResponse,
+};
 
 // ---- requests ----
 
@@ -300,6 +303,23 @@ fn event(event: Event) -> mvccpb::Event {
         kv: Some(key_value(event.kv)),
         prev_kv: event.prev_kv.map(key_value),
     }
+}
+
+/// A leadership as a client names it.
+pub fn leader_key_of(leader: electionpb::LeaderKey) -> LeaderKey {
+    let electionpb::LeaderKey { name, key, rev, lease } = leader;
+    LeaderKey { name, key, created: rev, lease: LeaseId(lease) }
+}
+
+/// A leadership.
+pub fn leader_key(leader: LeaderKey) -> electionpb::LeaderKey {
+    let LeaderKey { name, key, created, lease } = leader;
+    electionpb::LeaderKey { name, key, rev: created, lease: lease.0 }
+}
+
+/// A leader's key and value.
+pub fn leader_response(leader: Answer<KeyValue>) -> electionpb::LeaderResponse {
+    electionpb::LeaderResponse { header: Some(header(leader.header)), kv: Some(key_value(leader.body)) }
 }
 
 /// A member of the cluster.

@@ -93,8 +93,8 @@ pub fn routes(client: Client, limits: RpcLimits) -> Routes {
         .add_service(limited!(ClusterServer, cluster::Service::new(client.clone())))
         .add_service(limited!(MaintenanceServer, maintenance::Service::new(client.clone())))
         .add_service(limited!(AuthServer, auth::Service))
-        .add_service(limited!(LockServer, lock_election::Locks))
-        .add_service(limited!(ElectionServer, lock_election::Elections))
+        .add_service(limited!(LockServer, lock_election::Locks::new(client.clone())))
+        .add_service(limited!(ElectionServer, lock_election::Elections::new(client.clone())))
         .add_service(limited!(HealthServer, health::Service::new(client)))
 }
 

@@ -1,4 +1,5 @@
 //! A whole node, asked through its in-process client.
+mod contest;
 mod crash;
 mod kv;
 mod lease;
