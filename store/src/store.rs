@@ -14,7 +14,7 @@ pub use crate::auth::AuthEffect;
 use crate::auth::access::Compiled;
 use crate::command::{Entry, RequestId};
 use crate::engine::staged::Staged;
-use crate::engine::{Engine, EngineSize, EngineWork, Read};
+use crate::engine::{Engine, EngineSize, EngineWork, Part, Read};
 use crate::error::{Fatal, Refusal};
 use crate::facts::{self, Facts};
 pub use crate::mvcc::Room;
@@ -344,6 +344,28 @@ impl<E: Engine> Flusher<E> {
     /// Sizes of the engine now.
     pub fn size(&self) -> EngineSize {
         self.engine.size()
+    }
+
+    /// What is to be defragmented, one by one; flush before.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn parts(&self) -> Result<Vec<Part>, Fatal> {
+        self.engine.parts()
+    }
+
+    /// Gives back the space that erased rows take in a part; beside reads and writes. Flush after it
+    /// to know that it went well.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn defragment(&self, part: &Part) -> Result<(), Fatal> {
+        self.engine.defragment(part)
+    }
+
+    /// Ends a `defragment` under way early, because the store is being closed. Flushes fail from now on.
+    pub fn abandon(&self) {
+        self.engine.abandon();
     }
 
     /// What the engine has had to do so far.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 #[cfg(feature = "rocks")]
 use super::rocks::{Rocks, RocksCursor, RocksView};
 use super::{
-    Batch, Cursor, Engine, EngineSize, EngineWork, Family, Read,
+    Batch, Cursor, Engine, EngineSize, EngineWork, Family, Part, Read,
     mem::{Mem, MemCursor, MemView},
 };
 use crate::error::Fatal;
@@ -83,6 +83,18 @@ impl Engine for AnyEngine {
 
     fn size(&self) -> EngineSize {
         either!(self, AnyEngine, engine => engine.size())
+    }
+
+    fn parts(&self) -> Result<Vec<Part>, Fatal> {
+        either!(self, AnyEngine, engine => engine.parts())
+    }
+
+    fn defragment(&self, part: &Part) -> Result<(), Fatal> {
+        either!(self, AnyEngine, engine => engine.defragment(part))
+    }
+
+    fn abandon(&self) {
+        either!(self, AnyEngine, engine => engine.abandon())
     }
 
     fn work(&self) -> EngineWork {

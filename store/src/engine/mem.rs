@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use imbl::OrdMap;
 
-use super::{Batch, Change, Cursor, Engine, EngineSize, EngineWork, Family, Read};
+use super::{Batch, Change, Cursor, Engine, EngineSize, EngineWork, Family, Part, Read};
 use crate::error::Fatal;
 
 type Rows = OrdMap<Bytes, Bytes>;
@@ -97,6 +97,17 @@ impl Engine for Mem {
     fn work(&self) -> EngineWork {
         EngineWork { flush_bytes: self.lock().flushed_bytes, ..EngineWork::default() }
     }
+
+    /// What is erased takes nothing here.
+    fn parts(&self) -> Result<Vec<Part>, Fatal> {
+        Ok(Vec::new())
+    }
+
+    fn defragment(&self, _: &Part) -> Result<(), Fatal> {
+        Ok(())
+    }
+
+    fn abandon(&self) {}
 }
 
 impl MemView {

@@ -163,4 +163,33 @@ pub trait Engine: Send + Sync + 'static {
 
     /// What it has had to do so far.
     fn work(&self) -> EngineWork;
+
+    /// The engine's files as parts, each small enough that other background work may wait for it.
+    /// Defragmenting all of them gives back what erased rows take.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    fn parts(&self) -> Result<Vec<Part>, Fatal>;
+
+    /// Rewrites a part without what is erased and seen by no view, while rows are read and written.
+    /// Flush before: what is in memory only is not looked at.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    fn defragment(&self, part: &Part) -> Result<(), Fatal>;
+
+    /// Ends a `defragment` under way in another thread early. Of no more use after it: nothing can be
+    /// flushed any more. The files stay good.
+    fn abandon(&self);
+}
+
+/// Rows of one family, from the first one to the last one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Which family.
+    pub family: Family,
+    /// The first row.
+    pub first: Bytes,
+    /// The last row.
+    pub last: Bytes,
 }

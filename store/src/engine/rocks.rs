@@ -17,18 +17,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rocksdb::statistics::{StatsLevel, Ticker};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompactionStyle, DBCompressionType,
-    DBRawIterator, FlushOptions, LogLevel, Options, ReadOptions, Snapshot, UniversalCompactOptions,
-    WriteBatch, WriteOptions, properties,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBCompactionStyle,
+    DBCompressionType, DBRawIterator, FlushOptions, LiveFile, LogLevel, Options, ReadOptions, Snapshot,
+    UniversalCompactOptions, WriteBatch, WriteOptions, properties,
 };
 use self_cell::self_cell;
 
-use super::{Batch, Cursor, Engine, EngineSize, EngineWork, Family, Profile, Read};
+use super::{Batch, Cursor, Engine, EngineSize, EngineWork, Family, Part, Profile, Read};
 use crate::error::Fatal;
 
 const REV: &str = "rev";
 const IDX: &str = "idx";
 const MIB: usize = 1024 * 1024;
+/// Bytes of files that are defragmented in one go: twice that is written at most before a flush that is
+/// due gets its turn, and about as much is free on the disk meanwhile.
+const PART_BYTES: usize = 64 * MIB;
 /// Rows read together; until they are copied their blocks cannot leave the cache.
 const TOGETHER_MAX: usize = 128;
 
@@ -132,6 +135,55 @@ impl Engine for Rocks {
             pinned_views: self.db.property_int_value(properties::NUM_SNAPSHOTS).ok().flatten().unwrap_or(0),
         }
     }
+
+    fn parts(&self) -> Result<Vec<Part>, Fatal> {
+        let files = self.db.live_files().map_err(fatal)?;
+        Ok([Family::Rev, Family::Idx].into_iter().flat_map(|family| parts(family, &files)).collect())
+    }
+
+    fn defragment(&self, part: &Part) -> Result<(), Fatal> {
+        let mut options = CompactOptions::default();
+        // Compactions of RocksDB's own go on beside it.
+        options.set_exclusive_manual_compaction(false);
+        let (family, first, last) = (self.family(part.family), &part.first, &part.last);
+        self.db.compact_range_cf_opt(family, Some(first), Some(last), &options);
+        // RocksDB's interface in C keeps the outcome to itself; what broke shows in the next flush.
+        Ok(())
+    }
+
+    fn abandon(&self) {
+        self.db.cancel_all_background_work(false);
+    }
+}
+
+/// The files of a family as parts of about [`PART_BYTES`]. Universal compaction takes all files
+/// whatever it is asked for, so there it is one.
+fn parts(family: Family, files: &[LiveFile]) -> Vec<Part> {
+    let bytes_max = match family {
+        Family::Rev => PART_BYTES,
+        Family::Idx => usize::MAX,
+    };
+    let mut ranges: Vec<_> = files
+        .iter()
+        .filter(|file| file.column_family_name == name(family))
+        .filter_map(|file| Some((file.start_key.as_ref()?, file.end_key.as_ref()?, file.size)))
+        .collect();
+    ranges.sort_unstable();
+    let (mut parts, mut bytes) = (Vec::<Part>::new(), 0);
+    for (first, last, size) in ranges {
+        let (first, last) = (Bytes::copy_from_slice(first), Bytes::copy_from_slice(last));
+        match parts.last_mut().filter(|_| bytes < bytes_max) {
+            Some(part) => {
+                bytes += size;
+                part.last = part.last.clone().max(last);
+            }
+            None => {
+                bytes = size;
+                parts.push(Part { family, first, last });
+            }
+        }
+    }
+    parts
 }
 
 self_cell!(
@@ -253,12 +305,15 @@ impl Cursor for RocksCursor<'_> {
     }
 }
 
-fn handle(db: &DB, family: Family) -> &ColumnFamily {
-    let name = match family {
+fn name(family: Family) -> &'static str {
+    match family {
         Family::Rev => REV,
         Family::Idx => IDX,
-    };
-    db.cf_handle(name).expect("both families are named when the database is opened")
+    }
+}
+
+fn handle(db: &DB, family: Family) -> &ColumnFamily {
+    db.cf_handle(name(family)).expect("both families are named when the database is opened")
 }
 
 fn fatal(error: rocksdb::Error) -> Fatal {
