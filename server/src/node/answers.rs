@@ -1,7 +1,11 @@
 //! The words of the in-process client: who asks, what is answered. One to one with etcd's messages,
 //! in plain Rust.
+use std::sync::Arc;
+
 use bramble_store::types::{Event, KeyRange, LeaseId};
 use bytes::Bytes;
+
+use super::budget::Place;
 
 /// Who answered, and when in history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub struct Caller {
     pub user: String,
     /// The `hasleader` metadata: refuse at once when this member sees no leader.
     pub require_leader: bool,
+    /// Where its memory is counted; `None` for callers in this process.
+    pub place: Option<Arc<Place>>,
 }
 
 /// A granted lease.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use bramble_store::command::Action;
 use bramble_store::error::{Invalid, ReadError, Refusal};
 use bramble_store::mvcc::check::{self, TxnLimits};
-use bramble_store::store::Reply;
+use bramble_store::store::{Reply, Room};
 use bramble_store::types::{
     DeleteReply, DeleteRequest, LeaseId, PutReply, PutRequest, RangeEnd, RangeReply, RangeRequest, TxnReply,
     TxnRequest,
@@ -18,12 +18,14 @@ pub use super::answers::{
     Answer, Caller, Consistency, Granted, HashKv, Header, Member, Remaining, Status, WatchCreate,
     WatchResponse,
 };
+use super::budget::Kind;
 pub use super::contest::ContestError;
 use super::core::{Core, View};
 pub use super::elections::{LeaderKey, Observed};
 use super::error::{Error, NotNow, Unknown};
 use super::leases::{Renewal, ttl_min_s};
 pub use super::range_stream::{RangeChunk, RangeEndOfStream, RangeStream};
+use super::reads::Size;
 pub use super::streams::{WatchRequests, WatchResponses, WatchStream};
 use super::{members, status};
 use crate::trace;
@@ -60,11 +62,11 @@ impl Client {
         consistency: Consistency,
     ) -> Result<Answer<RangeReply>, Error> {
         check::range(&request)?;
+        let place = self.core.place(caller, Kind::Requests)?;
         let view = self.fresh(caller, consistency).await?;
-        let body = match is_small(&request) {
-            true => view.range(&request).map_err(|error| self.core.read_error(error))?,
-            false => self.aside(view, move |view| view.range(&request)).await?,
-        };
+        let size = if is_small(&request) { Size::Small } else { Size::Large };
+        let read = move |view: &View, room: Room<'_>| view.range_within(&request, room);
+        let body = self.core.read(&place, view, size, read).await?;
         trace::step("range keys");
         Ok(self.answer(body.revision, body))
     }
@@ -111,8 +113,10 @@ impl Client {
         let limits = TxnLimits { ops_max: self.core.config.txn_ops_max, ..TxnLimits::default() };
         check::txn(&request, &limits)?;
         if request.is_read_only() {
+            let place = self.core.place(caller, Kind::Requests)?;
             let view = self.fresh(caller, consistency).await?;
-            let body = self.aside(view, move |view| view.txn(&request)).await?;
+            let read = move |view: &View, room: Room<'_>| view.txn_within(&request, room);
+            let body = self.core.read(&place, view, Size::Large, read).await?;
             trace::step("read");
             return Ok(self.answer(body.revision, body));
         }
@@ -299,7 +303,7 @@ impl Client {
         self.core.admit(caller)?;
         let view = self.core.view()?;
         let (at, compact_revision) = (view.revision(), view.compacted());
-        let (hash, hash_revision) = self.aside(view, move |view| view.hash_kv(revision)).await?;
+        let (hash, hash_revision) = self.scan(view, move |view| view.hash_kv(revision)).await?;
         Ok(self.answer(at, HashKv { hash, compact_revision, hash_revision }))
     }
 
@@ -318,8 +322,9 @@ impl Client {
     /// [`NotNow`].
     pub async fn watch(&self, caller: &Caller) -> Result<WatchStream, Error> {
         self.core.admit(caller)?;
+        let place = self.core.place(caller, Kind::WatchStreams)?;
         let stream = StreamId(self.core.streams.fetch_add(1, Ordering::Relaxed));
-        Ok(WatchStream::open(&self.core, stream)?)
+        Ok(WatchStream::open(&self.core, stream, place)?)
     }
 
     /// Runs until the member stops; streams that the pump does not end (keep-alives) end by it.
@@ -367,16 +372,25 @@ impl Client {
         Ok(self.core.view()?)
     }
 
-    /// Runs a read that may be long away from the async threads.
+    /// Runs a read that may be long away from the async threads; as many at once as there are processors.
     pub(super) async fn aside<T: Send + 'static>(
         &self,
         view: View,
         read: impl FnOnce(View) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Error> {
-        match tokio::task::spawn_blocking(move || read(view)).await {
-            Ok(read) => read.map_err(|error| self.core.read_error(error)),
-            Err(_) => Err(NotNow::Stopped.into()),
-        }
+        let done = self.core.aside(self.core.deadline(), move || read(view)).await?;
+        done.map_err(|error| self.core.read_error(error))
+    }
+
+    /// Runs a read of the whole history away from the async threads, one after the other: it may take
+    /// minutes, and must not keep others waiting.
+    pub(super) async fn scan<T: Send + 'static>(
+        &self,
+        view: View,
+        read: impl FnOnce(View) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Error> {
+        let done = self.core.scan(move || read(view)).await?;
+        done.map_err(|error| self.core.read_error(error))
     }
 
     pub(super) fn answer<T>(&self, revision: i64, body: T) -> Answer<T> {

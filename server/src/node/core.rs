@@ -19,9 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::answers::{Caller, Header};
 use super::background::Chores;
+use super::budget::{Budget, Kind, Place, Share};
 use super::error::{Error, NotNow, Unknown};
 use super::leases::LeaseClock;
+use super::outbox::Backlog;
 use super::pump;
+use super::reads;
 use super::waiters::{Settled, Waiters};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -67,6 +70,14 @@ pub(super) struct Core {
     pub(super) counter: AtomicU64,
     pub(super) streams: AtomicU64,
     pub(super) in_flight: Arc<Semaphore>,
+    /// Large reads at once.
+    pub(super) desks: Arc<Semaphore>,
+    /// Reads of the whole history at once: one.
+    pub(super) scans: Arc<Semaphore>,
+    pub(super) budget: Arc<Budget>,
+    /// Of the callers in this process.
+    pub(super) own_share: Arc<Share>,
+    pub(super) backlog: Arc<Backlog>,
     pub(super) reads: mpsc::Sender<oneshot::Sender<u64>>,
 }
 
@@ -178,13 +189,22 @@ impl Core {
         }
     }
 
+    /// The caller's place, or a new one for a caller in this process.
+    pub(super) fn place(&self, caller: &Caller, kind: Kind) -> Result<Arc<Place>, NotNow> {
+        match &caller.place {
+            Some(place) => Ok(place.clone()),
+            None => self.own_share.place(kind).ok_or(NotNow::TooManyRequests),
+        }
+    }
+
     /// Proposes for a caller and waits for the answer.
     pub(super) async fn propose(&self, caller: &Caller, action: Action) -> Result<Reply, Error> {
         self.admit(caller)?;
+        let place = self.place(caller, Kind::Requests)?;
         let origin = Origin { user: caller.user.clone(), auth_revision: 0 };
         let reply = self.propose_command(origin, None, action).await;
         trace::step("process raft request");
-        reply
+        reads::keep(&place, reply?)
     }
 
     /// Proposes for the node itself.

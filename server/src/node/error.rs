@@ -38,6 +38,14 @@ pub enum NotNow {
     /// The leader changed while a read waited for its barrier.
     #[error("leader changed")]
     LeaderChanged,
+    /// The answer of a read is larger than a connection may ever be sent at once.
+    #[error("the answer has more than {bytes} bytes; at most {max} can be sent at once")]
+    AnswerTooLarge {
+        /** What there was when reading stopped. */
+        bytes: usize,
+        /** The most. */
+        max: usize,
+    },
     /// A read waited longer than the request timeout; nothing was written.
     #[error("request timed out")]
     ReadTimedOut,
@@ -53,6 +61,9 @@ pub enum Unknown {
     /// The request timeout passed.
     #[error("request timed out")]
     TimedOut,
+    /// It was applied, and its answer is larger than there is memory for.
+    #[error("applied, and there is no room for the answer")]
+    AnswerLeftOut,
     /// The entry was discarded or its answer lost with a leader.
     #[error("leader changed")]
     LeaderLost,

@@ -29,6 +29,7 @@
 mod answers;
 mod apply;
 mod background;
+pub mod budget;
 mod builder;
 pub mod client;
 mod compactor;
@@ -40,9 +41,11 @@ mod ids;
 mod leases;
 mod locks;
 mod members;
+mod outbox;
 mod parts;
 mod pump;
 mod range_stream;
+mod reads;
 pub mod seams;
 mod sessions;
 mod start;
@@ -58,6 +61,7 @@ pub use builder::{Builder, StartError};
 pub use client::Client;
 
 use self::core::Core;
+use budget::{Kind, Usage};
 use parts::Parts;
 
 /// A running member. Dropping it stops it without finishing what clients have under way; its threads
@@ -79,6 +83,11 @@ pub struct LogUse {
 }
 
 impl Node {
+    /// How much clients have taken of a kind.
+    pub fn usage(&self, kind: Kind) -> Usage {
+        self.core.budget.usage(kind)
+    }
+
     /// Begins a description of a node.
     pub fn builder() -> Builder {
         Builder::default()

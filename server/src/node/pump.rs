@@ -27,7 +27,9 @@ use bramble_store::types::Changes;
 use bramble_store::watch::{Hub, HubOptions, StreamId};
 
 use super::answers::WatchCreate;
-use super::sessions::{Outbox, Sessions};
+use super::budget::Place;
+use super::outbox::Outbox;
+use super::sessions::Sessions;
 use crate::failure::Failure;
 
 /// Changed keys waiting for the pump; more are forgotten and read back from the history.
@@ -39,8 +41,11 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// What a stream asks for. A stream's requests are bounded by its permits.
 pub(super) enum Ask {
-    Open(StreamId, Arc<Outbox>),
-    Create(StreamId, WatchCreate),
+    Open(StreamId, Arc<Outbox>, Arc<Place>),
+    /// With what it counts for in the stream's place.
+    Create(StreamId, WatchCreate, usize),
+    /// A watcher that there is no room for is to be refused, in its turn.
+    Refuse(StreamId),
     Cancel(StreamId, i64),
     Progress(StreamId),
     /// Its outbox has room again.
@@ -165,7 +170,7 @@ impl Pump {
         self.shared.close();
         // Streams whose opening came in with the closing, or after it, end too.
         for ask in untaken.into_iter().chain(self.shared.wait(Duration::ZERO).asks) {
-            if let Ask::Open(_, outbox) = ask {
+            if let Ask::Open(_, outbox, _) = ask {
                 outbox.end();
             }
         }

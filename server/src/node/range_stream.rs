@@ -6,13 +6,17 @@
 //! ```
 //! The revision is fixed by the first chunk; each chunk is read from the newest view at that revision.
 //! So a reader that stalls holds nothing back from compaction, and is told when compaction passes it.
+use std::sync::Arc;
+
 use bramble_store::mvcc::{Page, PageRequest, check};
 use bramble_store::types::{Detail, KeyRange, KeyValue, RangeRequest};
 
 use super::answers::{Caller, Consistency, Header};
+use super::budget::{Kind, Place};
 use super::client::Client;
 use super::core::View;
 use super::error::Error;
+use super::reads::COPIES;
 
 /// Keys of the first chunk; etcd's number.
 const FIRST_KEYS: usize = 10;
@@ -40,6 +44,8 @@ pub struct RangeEndOfStream {
 /// The chunks of a range.
 pub struct RangeStream {
     client: Client,
+    /// Where the memory of the chunk in hand is counted.
+    place: Arc<Place>,
     /// The view of the first chunk, until it is read: what was current when the stream was opened.
     first: Option<View>,
     /// What is not read yet; `None` after the last chunk or an error.
@@ -68,16 +74,18 @@ impl Client {
         consistency: Consistency,
     ) -> Result<RangeStream, Error> {
         check::paged(&request)?;
+        let place = self.core.place(caller, Kind::OtherStreams)?;
         let view = self.fresh(caller, consistency).await?;
-        Ok(RangeStream::new(self.clone(), request, view))
+        Ok(RangeStream::new(self.clone(), place, request, view))
     }
 }
 
 impl RangeStream {
-    fn new(client: Client, request: RangeRequest, view: View) -> RangeStream {
+    fn new(client: Client, place: Arc<Place>, request: RangeRequest, view: View) -> RangeStream {
         let (current, chunk_bytes) = (view.revision(), client.core.config.request_bytes_max);
         RangeStream {
             client,
+            place,
             first: Some(view),
             rest: Some(request.range),
             detail: request.detail,
@@ -120,9 +128,13 @@ impl RangeStream {
             keys_max,
             bytes_max: 2 * self.chunk_bytes,
         };
+        // What the reader has taken is its own; the next chunk may be as large as this one may.
+        self.place.give(Kind::AnswerBytes, self.place.taken(Kind::AnswerBytes));
+        let granted = self.place.take_answer(COPIES * request.bytes_max).await;
         let (view, page) =
             self.client.aside(view, move |view| view.page(&request).map(|page| (view, page))).await?;
         let Page { kvs, more, bytes } = page;
+        self.place.give(Kind::AnswerBytes, granted.saturating_sub(COPIES * bytes));
         self.sent += kvs.len() as i64;
         self.left -= kvs.len() as u64;
         let behind = match kvs.last() {

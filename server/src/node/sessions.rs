@@ -1,121 +1,38 @@
 //! Watch streams as the pump sees them: the ids clients chose, and the outbox each stream reads from.
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bramble_store::error::Fatal;
 use bramble_store::seams::Entropy;
 use bramble_store::types::{Changes, RangeEnd};
-use bramble_store::watch::{
-    Delivery, History, Hub, StreamId, WatchSpec, WatcherId, What, encoded_len, fragments,
-};
+use bramble_store::watch::{Delivery, History, Hub, StreamId, WatchSpec, WatcherId, What, fragments};
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore};
 
 use super::answers::{Header, WatchCreate, WatchResponse};
+use super::budget::{Kind, Place};
+use super::outbox::Outbox;
 use super::pump::Ask;
 
-/// Bytes of responses a stream's reader may leave unread here; the rest waits in the hub.
-const OUTBOX_BYTES_MAX: usize = 256 << 10;
-/// Requests of one stream that the pump has not taken yet. The next one waits.
-const ASKED_MAX: usize = 1024;
-/// Responses of one stream that are not read yet; beyond it a progress request is dropped, as it may
-/// be at any time. Others are bounded by the watchers the client makes.
-const UNREAD_MAX: usize = 4096;
 /// Bytes of a response beside its events, about.
 const ENVELOPE_BYTES: usize = 64;
 
 const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
 const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
 const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
-
-/// Responses on their way to one stream's reader.
-pub(super) struct Outbox {
-    inner: Mutex<Unread>,
-    wake: Notify,
-    /// One permit per request that the pump has not taken yet.
-    permits: Semaphore,
-}
-
-#[derive(Default)]
-struct Unread {
-    responses: VecDeque<(WatchResponse, usize)>,
-    bytes: usize,
-    /// The pump holds deliveries back until there is room.
-    held_back: bool,
-    ended: bool,
-}
-
-impl Outbox {
-    pub(super) fn new() -> Outbox {
-        Outbox { inner: Mutex::default(), wake: Notify::new(), permits: Semaphore::new(ASKED_MAX) }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Unread> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, response: WatchResponse) {
-        let bytes = ENVELOPE_BYTES + response.events.iter().map(encoded_len).sum::<usize>();
-        let mut unread = self.lock();
-        unread.bytes += bytes;
-        unread.responses.push_back((response, bytes));
-        drop(unread);
-        self.wake.notify_one();
-    }
-
-    /// Waits for the right to give the pump one request; false when the stream has ended.
-    pub(super) async fn may_ask(&self) -> bool {
-        self.permits.acquire().await.map(|permit| permit.forget()).is_ok()
-    }
-
-    fn room(&self) -> usize {
-        OUTBOX_BYTES_MAX.saturating_sub(self.lock().bytes)
-    }
-
-    /// Notes that deliveries wait for room; false when there is room already.
-    fn hold_back(&self) -> bool {
-        let mut unread = self.lock();
-        unread.held_back = unread.bytes >= OUTBOX_BYTES_MAX / 2;
-        unread.held_back
-    }
-
-    /// No response follows those that are there.
-    pub(super) fn end(&self) {
-        self.lock().ended = true;
-        self.permits.close();
-        self.wake.notify_one();
-    }
-
-    /// The next response, and whether the pump must be told that there is room again. `None` at the
-    /// end. For one reader.
-    pub(super) async fn next(&self) -> Option<(WatchResponse, bool)> {
-        loop {
-            {
-                let mut unread = self.lock();
-                if let Some((response, bytes)) = unread.responses.pop_front() {
-                    unread.bytes -= bytes;
-                    let room = unread.held_back && unread.bytes < OUTBOX_BYTES_MAX / 2;
-                    unread.held_back &= !room;
-                    return Some((response, room));
-                }
-                if unread.ended {
-                    return None;
-                }
-            }
-            self.wake.notified().await;
-        }
-    }
-}
+const TOO_MANY: &str = "etcdserver: too many requests";
 
 struct Watcher {
     id: i64,
     notify: bool,
     fragment: bool,
+    /// What it counts for in the stream's place.
+    cost: usize,
 }
 
 struct Session {
     outbox: Arc<Outbox>,
+    place: Arc<Place>,
     ids: HashMap<i64, WatcherId>,
     watchers: HashMap<WatcherId, Watcher>,
     next_id: i64,
@@ -131,6 +48,8 @@ pub(super) struct Sessions {
     streams: HashMap<StreamId, Session>,
     /// Streams that the hub may have something for.
     due: BTreeSet<StreamId>,
+    /// When which stream's periodic progress is due.
+    ticks: BTreeSet<(Duration, StreamId)>,
     progress_every: Duration,
     fragment_bytes: usize,
     entropy: Arc<dyn Entropy>,
@@ -149,6 +68,7 @@ impl Sessions {
             hub,
             streams: HashMap::new(),
             due: BTreeSet::new(),
+            ticks: BTreeSet::new(),
             progress_every,
             fragment_bytes,
             entropy,
@@ -182,23 +102,14 @@ impl Sessions {
 
     pub(super) fn handle(&mut self, ask: Ask, now: Duration) {
         match ask {
-            Ask::Open(stream, outbox) => {
-                let session =
-                    Session { outbox, ids: HashMap::new(), watchers: HashMap::new(), next_id: 0, tick: None };
-                self.streams.insert(stream, session);
+            Ask::Open(stream, outbox, place) => {
+                let (ids, watchers) = (HashMap::new(), HashMap::new());
+                self.streams.insert(stream, Session { outbox, place, ids, watchers, next_id: 0, tick: None });
             }
-            Ask::Create(stream, create) => {
-                self.taken(stream);
-                self.create(stream, create, now);
-            }
-            Ask::Cancel(stream, id) => {
-                self.taken(stream);
-                self.cancel(stream, id);
-            }
-            Ask::Progress(stream) => {
-                self.taken(stream);
-                self.progress(stream);
-            }
+            Ask::Create(stream, create, cost) => self.create(stream, create, cost, now),
+            Ask::Refuse(stream) => self.refuse(stream, TOO_MANY),
+            Ask::Cancel(stream, id) => self.cancel(stream, id),
+            Ask::Progress(stream) => self.progress(stream),
             Ask::Room(stream) => {
                 self.due.insert(stream);
             }
@@ -206,35 +117,35 @@ impl Sessions {
                 self.hub.close(stream);
                 if let Some(session) = self.streams.remove(&stream) {
                     session.outbox.end();
+                    if let Some(due) = session.tick {
+                        self.ticks.remove(&(due, stream));
+                    }
                 }
             }
         }
     }
 
-    /// The stream may ask one more.
-    fn taken(&self, stream: StreamId) {
-        if let Some(session) = self.streams.get(&stream) {
-            session.outbox.permits.add_permits(1);
-        }
+    fn refuse(&mut self, stream: StreamId, reason: &str) {
+        let Some(session) = self.streams.get(&stream) else { return };
+        session.outbox.answer(WatchResponse {
+            header: header(self.shown.max(self.hub.revision())),
+            watch_id: -1,
+            created: true,
+            canceled: true,
+            cancel_reason: reason.to_string(),
+            ..WatchResponse::default()
+        });
     }
 
-    fn create(&mut self, stream: StreamId, mut create: WatchCreate, now: Duration) {
+    fn create(&mut self, stream: StreamId, mut create: WatchCreate, cost: usize, now: Duration) {
         let Some(session) = self.streams.get_mut(&stream) else { return };
         if create.range.start.is_empty() && create.range.end == RangeEnd::Single {
             create.range.start = Bytes::from_static(b"\0");
         }
         let header = header(self.shown.max(self.hub.revision()));
         if let Some(reason) = refusal(session, &create) {
-            let cancel_reason = reason.to_string();
-            let refused = WatchResponse {
-                header,
-                watch_id: -1,
-                created: true,
-                canceled: true,
-                cancel_reason,
-                ..WatchResponse::default()
-            };
-            return session.outbox.push(refused);
+            session.place.give(Kind::Watches, cost);
+            return self.refuse(stream, reason);
         }
         let id = session.choose_id(create.watch_id);
         let spec = WatchSpec {
@@ -246,13 +157,14 @@ impl Sessions {
         };
         let watcher = self.hub.watch(stream, spec, self.shown);
         session.ids.insert(id, watcher);
-        session
-            .watchers
-            .insert(watcher, Watcher { id, notify: create.progress_notify, fragment: create.fragment });
-        if create.progress_notify && session.tick.is_none() {
-            session.tick = Some(now + jittered(self.progress_every, self.entropy.as_ref()));
+        let (notify, fragment) = (create.progress_notify, create.fragment);
+        session.watchers.insert(watcher, Watcher { id, notify, fragment, cost });
+        if notify && session.tick.is_none() {
+            let due = now + jittered(self.progress_every, self.entropy.as_ref());
+            session.tick = Some(due);
+            self.ticks.insert((due, stream));
         }
-        session.outbox.push(WatchResponse {
+        session.outbox.answer(WatchResponse {
             header,
             watch_id: id,
             created: true,
@@ -264,11 +176,11 @@ impl Sessions {
     fn cancel(&mut self, stream: StreamId, id: i64) {
         let Some(session) = self.streams.get_mut(&stream) else { return };
         // An unknown id is not answered.
-        let Some(watcher) = session.ids.remove(&id) else { return };
-        session.watchers.remove(&watcher);
+        let Some(watcher) = session.ids.remove(&id) else { return session.outbox.no_answer() };
+        session.forget(watcher);
         self.hub.cancel(watcher);
         let header = header(self.shown.max(self.hub.revision()));
-        session.outbox.push(WatchResponse {
+        session.outbox.answer(WatchResponse {
             header,
             watch_id: id,
             canceled: true,
@@ -279,30 +191,32 @@ impl Sessions {
     fn progress(&mut self, stream: StreamId) {
         let Some(session) = self.streams.get(&stream) else { return };
         // Dropped while a watcher is behind, or the reader is: the client asks again.
-        if session.outbox.lock().responses.len() < UNREAD_MAX && self.hub.progress(stream) {
+        if session.outbox.is_short() && self.hub.progress(stream) {
             self.due.insert(stream);
         }
+        session.outbox.no_answer();
     }
 
     /// Periodic progress of the streams whose time has come.
     pub(super) fn tick(&mut self, now: Duration) {
-        for (stream, session) in &mut self.streams {
-            if session.tick.is_none_or(|due| due > now) {
-                continue;
-            }
+        while let Some((due, stream)) = self.ticks.first().copied().filter(|(due, _)| *due <= now) {
+            self.ticks.remove(&(due, stream));
+            let Some(session) = self.streams.get_mut(&stream) else { continue };
             for (watcher, wanted) in &session.watchers {
                 if wanted.notify {
                     self.hub.tick_progress(*watcher);
                 }
             }
-            session.tick = Some(now + jittered(self.progress_every, self.entropy.as_ref()));
-            self.due.insert(*stream);
+            let next = now + jittered(self.progress_every, self.entropy.as_ref());
+            session.tick = Some(next);
+            self.ticks.insert((next, stream));
+            self.due.insert(stream);
         }
     }
 
     /// When the next periodic progress is due.
     pub(super) fn next_tick(&self) -> Option<Duration> {
-        self.streams.values().filter_map(|session| session.tick).min()
+        self.ticks.first().map(|(due, _)| *due)
     }
 
     /// Moves what the hub has queued into the outboxes, as far as there is room.
@@ -352,20 +266,28 @@ impl Session {
         match delivery.what {
             What::Progress => self.outbox.push(response),
             What::Compacted { floor } => {
-                self.ids.remove(&known.id);
-                self.watchers.remove(&watcher);
+                self.forget(watcher);
                 let canceled = WatchResponse { canceled: true, compact_revision: floor, ..response };
                 self.outbox.push(canceled);
             }
             What::Events(events) if known.fragment => {
+                let mut begin = 0;
                 for piece in fragments(&events, ENVELOPE_BYTES, fragment_bytes) {
-                    let (events, fragment) = (piece.events.to_vec(), piece.more);
-                    self.outbox.push(WatchResponse { events, fragment, ..response.clone() });
+                    let response = WatchResponse { fragment: piece.more, ..response.clone() };
+                    let end = begin + piece.events.len();
+                    self.outbox.push_events(response, &events, begin..end);
+                    begin = end;
                 }
             }
-            What::Events(events) => {
-                self.outbox.push(WatchResponse { events: events.to_vec(), ..response });
-            }
+            What::Events(events) => self.outbox.push_events(response, &events, 0..events.len()),
+        }
+    }
+
+    /// A watcher is gone.
+    fn forget(&mut self, watcher: WatcherId) {
+        if let Some(gone) = self.watchers.remove(&watcher) {
+            self.ids.remove(&gone.id);
+            self.place.give(Kind::Watches, gone.cost);
         }
     }
 }

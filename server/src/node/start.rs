@@ -18,10 +18,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::{Applier, Outlets, Pace, Work};
 use super::background::{Background, Chores};
+use super::budget::{self, Budget, Kind};
 use super::builder::{Builder, StartError, Storage};
 use super::client::Client;
 use super::core::{self, Core, IN_FLIGHT_KIB_MAX, READS_MAX, State};
 use super::leases::{self, LeaseClock};
+use super::outbox::Backlog;
 use super::pump::{self, Feed, Pump};
 use super::waiters::Waiters;
 use super::{Node, Parts, compactor, ids};
@@ -109,6 +111,16 @@ fn flush_budget(profile: Profile) -> u64 {
     }
 }
 
+/// What the answers of one group of commands may take: they are made before anybody can be asked for room.
+fn answers_at_once(profile: Profile) -> usize {
+    budget::limit(profile, Kind::AnswerBytes).all / 4
+}
+
+/// Large reads at once: as many as there are processors, and one beside a slow one in any case.
+fn desks() -> usize {
+    std::thread::available_parallelism().map_or(2, |processors| processors.get().max(2))
+}
+
 fn client_urls(config: &Config, listeners: &Listeners) -> Vec<String> {
     if !config.advertise_client.is_empty() {
         return config.advertise_client.clone();
@@ -124,7 +136,8 @@ async fn assemble(
     client_urls: Vec<String>,
 ) -> Result<(Arc<Core>, Parts, DataDir), StartError> {
     let Builder { config, clock, entropy, .. } = builder;
-    let Opened { dir, writer, reader, log } = opened;
+    let Opened { dir, mut writer, reader, log } = opened;
+    writer.keep_answers(answers_at_once(config.profile));
     let failure = Failure::new();
     let (ids, view) = (dir.ids(), reader.view());
     let (applied, membership) = (writer.applied(), view.membership().cloned());
@@ -189,6 +202,8 @@ async fn assemble(
     let (reads, read_queue) = mpsc::channel(READS_MAX);
     parts.tasks.push(raft.spawn(core::serve_barriers(raft.clone(), read_queue)));
     let auto_compaction = config.auto_compaction;
+    let profile = config.profile;
+    let budget = Budget::new(profile);
     let counter = AtomicU64::new(entropy.next_u64() >> 8);
     let core = Arc::new(Core {
         ids,
@@ -210,6 +225,11 @@ async fn assemble(
         counter,
         streams: AtomicU64::new(0),
         in_flight: Arc::new(Semaphore::new(IN_FLIGHT_KIB_MAX)),
+        desks: Arc::new(Semaphore::new(desks())),
+        scans: Arc::new(Semaphore::new(1)),
+        own_share: budget.in_process(),
+        backlog: Backlog::new(profile),
+        budget,
         reads,
     });
     parts.tasks.push(raft.spawn(leases::run(core.clone())));

@@ -1,13 +1,16 @@
 //! A watch stream as its reader holds it.
 use std::sync::Arc;
 
+use bramble_store::types::RangeEnd;
 use bramble_store::watch::StreamId;
+use bytes::Bytes;
 
 use super::answers::{Header, WatchCreate, WatchResponse};
+use super::budget::{Kind, Place, watch_cost};
 use super::core::Core;
 use super::error::{Error, NotNow};
+use super::outbox::Outbox;
 use super::pump::Ask;
-use super::sessions::Outbox;
 
 /// One watch stream: many watchers, one ordered sequence of responses.
 pub struct WatchStream {
@@ -21,6 +24,7 @@ pub struct WatchRequests {
     core: Arc<Core>,
     stream: StreamId,
     outbox: Arc<Outbox>,
+    place: Arc<Place>,
 }
 
 /// The answering half. Dropping it ends the stream and its watchers.
@@ -31,18 +35,19 @@ pub struct WatchResponses {
 }
 
 impl WatchStream {
-    pub(super) fn open(core: &Arc<Core>, stream: StreamId) -> Result<WatchStream, NotNow> {
-        let outbox = Arc::new(Outbox::new());
-        if !core.pump.ask(Ask::Open(stream, outbox.clone())) {
+    pub(super) fn open(core: &Arc<Core>, stream: StreamId, place: Arc<Place>) -> Result<WatchStream, NotNow> {
+        let outbox = Arc::new(Outbox::new(core.backlog.clone()));
+        if !core.pump.ask(Ask::Open(stream, outbox.clone(), place.clone())) {
             return Err(NotNow::Stopped);
         }
         Ok(WatchStream {
-            requests: WatchRequests { core: core.clone(), stream, outbox: outbox.clone() },
+            requests: WatchRequests { core: core.clone(), stream, outbox: outbox.clone(), place },
             responses: WatchResponses { core: core.clone(), stream, outbox },
         })
     }
 
-    /// Asks for a watcher; the answer comes through `next`, in order.
+    /// Asks for a watcher; the answer comes through `next`, in order. It is a refusal when there are too
+    /// many watchers already.
     ///
     /// # Errors
     /// `NotNow::Stopped`.
@@ -82,8 +87,19 @@ impl WatchRequests {
     ///
     /// # Errors
     /// As there.
-    pub async fn create(&self, create: WatchCreate) -> Result<(), Error> {
-        self.ask(Ask::Create(self.stream, create)).await
+    pub async fn create(&self, mut create: WatchCreate) -> Result<(), Error> {
+        // A key may be a slice of a much larger buffer, and a watcher may live long.
+        let mut key_bytes = own(&mut create.range.start);
+        if let RangeEnd::Before(end) = &mut create.range.end {
+            key_bytes += own(end);
+        }
+        // Counted before it waits in the pump's inbox, as its keys take memory there, too.
+        let cost = watch_cost(key_bytes);
+        if self.place.take(Kind::Watches, cost) {
+            return self.ask(Ask::Create(self.stream, create, cost)).await;
+        }
+        self.place.count_refusal(Kind::Watches);
+        self.ask(Ask::Refuse(self.stream)).await
     }
 
     /// See [`WatchStream::cancel`].
@@ -108,6 +124,12 @@ impl WatchRequests {
             false => Err(NotNow::Stopped.into()),
         }
     }
+}
+
+/// Makes the bytes a copy of their own; how many they are.
+fn own(bytes: &mut Bytes) -> usize {
+    *bytes = Bytes::copy_from_slice(bytes);
+    bytes.len()
 }
 
 impl WatchResponses {

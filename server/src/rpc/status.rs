@@ -10,6 +10,12 @@ pub fn of(error: impl Into<Error>) -> Status {
     if let Error::NotNow(NotNow::Unsupported(what)) = error {
         return Status::unimplemented(format!("{what} is not served by this version of Bramble"));
     }
+    if let Error::NotNow(NotNow::AnswerTooLarge { bytes, max }) = error {
+        // What a Go server says of an answer that is too large for it.
+        return Status::resource_exhausted(format!(
+            "grpc: trying to send message larger than max ({bytes} vs. {max})"
+        ));
+    }
     let (code, text) = row(&error);
     Status::new(code, text)
 }
@@ -112,6 +118,7 @@ fn not_now_row(not_now: NotNow) -> (Code, &'static str) {
         NotNow::Stopped => (Unavailable, "etcdserver: server stopped"),
         // etcd lists this code but by a slip sends Unknown; clients that go by the code need the listed one.
         NotNow::TooManyRequests => (ResourceExhausted, "etcdserver: too many requests"),
+        NotNow::AnswerTooLarge { .. } => (ResourceExhausted, "grpc: trying to send message larger than max"),
         NotNow::TooLarge => (InvalidArgument, "etcdserver: request is too large"),
         NotNow::LeaderChanged => (Unavailable, "etcdserver: leader changed"),
         NotNow::ReadTimedOut => (Unavailable, "etcdserver: request timed out"),
@@ -127,6 +134,8 @@ fn unknown_row(unknown: Unknown) -> (Code, &'static str) {
             (Code::Unavailable, "etcdserver: request timed out, possibly due to previous leader failure")
         }
         Unknown::Stopped => (Code::Unavailable, "etcdserver: server stopped"),
+        // Not "too many requests": that promises that nothing was written.
+        Unknown::AnswerLeftOut => (Code::ResourceExhausted, "grpc: trying to send message larger than max"),
     }
 }
 
@@ -137,7 +146,7 @@ mod tests {
     /// etcd's table again, written down independently: number of the code, then the text.
     #[test]
     fn every_error_has_etcds_code_and_text() {
-        let table: [(Error, i32, &str); 50] = [
+        let table: [(Error, i32, &str); 52] = [
             (Invalid::EmptyKey.into(), 3, "etcdserver: key is not provided"),
             (Invalid::ValueProvided.into(), 3, "etcdserver: value is provided"),
             (Invalid::LeaseProvided.into(), 3, "etcdserver: lease is provided"),
@@ -208,6 +217,12 @@ mod tests {
                 "etcdserver: request timed out, possibly due to previous leader failure",
             ),
             (Unknown::Stopped.into(), 14, "etcdserver: server stopped"),
+            (Unknown::AnswerLeftOut.into(), 8, "grpc: trying to send message larger than max"),
+            (
+                NotNow::AnswerTooLarge { bytes: 3, max: 2 }.into(),
+                8,
+                "grpc: trying to send message larger than max (3 vs. 2)",
+            ),
         ];
         for (error, code, text) in table {
             let name = format!("{error:?}");

@@ -1,0 +1,382 @@
+//! What clients may take of a member's memory: in total, and for one connection.
+//!
+//! ```text
+//!   Budget (the member) ─┬─ Share (a connection) ─┬─ Place (a request or a stream)
+//!                        │                        └─ Place ─ its bytes, its watches
+//!                        └─ Share …
+//! ```
+//!
+//! Everything taken belongs to a place and is given back with it. Of most kinds a connection may
+//! always have a little, so one that hogs the rest cannot shut a quiet one out; the bound in total is
+//! therefore `all` plus `sure` for each connection, of which there is a bound, too.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::config::Profile;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Connections of clients.
+    Connections,
+    /// Requests under way that are no streams, until their answer has left.
+    Requests,
+    /// Bytes of messages that have not been dealt with.
+    RequestBytes,
+    /// Bytes of answers being made or not yet taken by the client.
+    AnswerBytes,
+    /// Watch streams.
+    WatchStreams,
+    /// All other streams: keep-alives, observed elections, streamed ranges and backups.
+    OtherStreams,
+    /// Watchers; one with long keys counts for several, see [`watch_cost`].
+    Watches,
+}
+
+/// All kinds, in the order of their numbers.
+pub const KINDS: [Kind; 7] = [
+    Kind::Connections,
+    Kind::Requests,
+    Kind::RequestBytes,
+    Kind::AnswerBytes,
+    Kind::WatchStreams,
+    Kind::OtherStreams,
+    Kind::Watches,
+];
+
+/// How much of one kind there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// For everybody.
+    pub all: usize,
+    /// For one connection (connections: from one address).
+    pub one: usize,
+    /// What a connection may have even when there is nothing left.
+    pub sure: usize,
+}
+
+/// The limits of a profile. `server/README.md` has the table.
+pub fn limit(profile: Profile, kind: Kind) -> Limit {
+    const MIB: usize = 1 << 20;
+    let of = |all, one, sure| Limit { all, one, sure };
+    match (profile, kind) {
+        (Profile::Default, Kind::Connections) => of(10_000, 5_000, 0),
+        (Profile::Default, Kind::Requests) => of(16_384, 8_192, 4),
+        (Profile::Default, Kind::RequestBytes) => of(64 * MIB, 32 * MIB, 8 << 10),
+        (Profile::Default, Kind::AnswerBytes) => of(512 * MIB, 384 * MIB, 16 << 10),
+        (Profile::Default, Kind::WatchStreams | Kind::OtherStreams) => of(10_000, 5_000, 2),
+        (Profile::Default, Kind::Watches) => of(200_000, 100_000, 4),
+        (Profile::Pi, Kind::Connections) => of(2_000, 1_000, 0),
+        (Profile::Pi, Kind::Requests) => of(4_096, 2_048, 4),
+        (Profile::Pi, Kind::RequestBytes) => of(16 * MIB, 8 * MIB, 8 << 10),
+        (Profile::Pi, Kind::AnswerBytes) => of(128 * MIB, 96 * MIB, 16 << 10),
+        (Profile::Pi, Kind::WatchStreams | Kind::OtherStreams) => of(2_000, 1_000, 2),
+        (Profile::Pi, Kind::Watches) => of(50_000, 25_000, 4),
+    }
+}
+
+/// Bytes of a watcher's keys that count as one watcher.
+const WATCH_KEY_BYTES: usize = 512;
+/// How often who waits for room looks whether there is some.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// How many watchers one with keys of so many bytes counts for.
+pub fn watch_cost(key_bytes: usize) -> usize {
+    1 + key_bytes / WATCH_KEY_BYTES
+}
+
+/// How one kind stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Taken now.
+    pub used: usize,
+    /// The most there is.
+    pub max: usize,
+    /// How often somebody was refused.
+    pub refused: u64,
+}
+
+/// A member's budget.
+#[derive(Debug)]
+pub struct Budget {
+    limits: [Limit; KINDS.len()],
+    used: [AtomicUsize; KINDS.len()],
+    refused: [AtomicU64; KINDS.len()],
+    /// Those who need more room for an answer than there was, one at a time, in the order they came.
+    line: Mutex<()>,
+}
+
+impl Budget {
+    /// The budget of a profile.
+    pub fn new(profile: Profile) -> Arc<Budget> {
+        Budget::with_limits(KINDS.map(|kind| limit(profile, kind)))
+    }
+
+    fn with_limits(limits: [Limit; KINDS.len()]) -> Arc<Budget> {
+        let line = Mutex::new(());
+        Arc::new(Budget { limits, used: Default::default(), refused: Default::default(), line })
+    }
+
+    /// How a kind stands.
+    pub fn usage(&self, kind: Kind) -> Usage {
+        let n = kind as usize;
+        Usage {
+            used: self.used[n].load(Ordering::Relaxed),
+            max: self.limits[n].all,
+            refused: self.refused[n].load(Ordering::Relaxed),
+        }
+    }
+
+    /// The limits of a kind.
+    pub fn limit(&self, kind: Kind) -> Limit {
+        self.limits[kind as usize]
+    }
+
+    /// The share of a new connection; `None` when there are too many.
+    pub fn connection(self: &Arc<Budget>) -> Option<Arc<Share>> {
+        let n = Kind::Connections as usize;
+        if self.used[n].fetch_add(1, Ordering::Relaxed) >= self.limits[n].all {
+            self.used[n].fetch_sub(1, Ordering::Relaxed);
+            self.count_refusal(Kind::Connections);
+            return None;
+        }
+        Some(Arc::new(Share { budget: self.clone(), used: Default::default(), connection: true }))
+    }
+
+    /// Somebody was refused.
+    pub fn count_refusal(&self, kind: Kind) {
+        self.refused[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The share of callers in this process: bounded in total only.
+    pub fn in_process(self: &Arc<Budget>) -> Arc<Share> {
+        Arc::new(Share { budget: self.clone(), used: Default::default(), connection: false })
+    }
+}
+
+/// What one connection has taken.
+#[derive(Debug)]
+pub struct Share {
+    budget: Arc<Budget>,
+    used: [AtomicUsize; KINDS.len()],
+    connection: bool,
+}
+
+impl Share {
+    /// A place for a request or a stream; `None` when there is none left.
+    pub fn place(self: &Arc<Share>, kind: Kind) -> Option<Arc<Place>> {
+        let place = Place { share: self.clone(), taken: Default::default() };
+        let placed = place.take(kind, 1);
+        if !placed {
+            place.count_refusal(kind);
+        }
+        placed.then(|| Arc::new(place))
+    }
+
+    /// Places that this connection has in all.
+    pub fn places(&self) -> usize {
+        let kinds = [Kind::Requests, Kind::WatchStreams, Kind::OtherStreams];
+        kinds.into_iter().map(|kind| self.used[kind as usize].load(Ordering::Relaxed)).sum()
+    }
+
+    fn most(&self, kind: Kind) -> usize {
+        let Limit { all, one, .. } = self.budget.limit(kind);
+        if self.connection { one } else { all }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if self.connection {
+            self.budget.used[Kind::Connections as usize].fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What one request or stream has taken. Dropping it gives everything back.
+#[derive(Debug)]
+pub struct Place {
+    share: Arc<Share>,
+    taken: [AtomicUsize; KINDS.len()],
+}
+
+impl Place {
+    /// Takes `amount` more; false when the connection or the member has no more of it.
+    pub fn take(&self, kind: Kind, amount: usize) -> bool {
+        let (n, budget) = (kind as usize, &self.share.budget);
+        let limit = budget.limits[n];
+        let own = self.share.used[n].fetch_add(amount, Ordering::Relaxed) + amount;
+        let all = budget.used[n].fetch_add(amount, Ordering::Relaxed) + amount;
+        let fits = own <= limit.sure || (own <= self.share.most(kind) && all <= limit.all);
+        self.taken[n].fetch_add(amount, Ordering::Relaxed);
+        if !fits {
+            self.give(kind, amount);
+        }
+        fits
+    }
+
+    /// Waits until it has `amount` more answer bytes, or as many as a connection may have; for streams,
+    /// which have no deadline. How many they are.
+    pub async fn take_answer(&self, amount: usize) -> usize {
+        let amount = amount.min(self.most(Kind::AnswerBytes));
+        while !self.take(Kind::AnswerBytes, amount) {
+            sleep(LOOK_EVERY).await;
+        }
+        amount
+    }
+
+    /// This place was refused more of a kind.
+    pub fn count_refusal(&self, kind: Kind) {
+        self.share.budget.count_refusal(kind);
+    }
+
+    /// Gives `amount` of what was taken back.
+    pub fn give(&self, kind: Kind, amount: usize) {
+        let (n, budget) = (kind as usize, &self.share.budget);
+        self.taken[n].fetch_sub(amount, Ordering::Relaxed);
+        self.share.used[n].fetch_sub(amount, Ordering::Relaxed);
+        budget.used[n].fetch_sub(amount, Ordering::Relaxed);
+    }
+
+    /// What this place has of a kind.
+    pub fn taken(&self, kind: Kind) -> usize {
+        self.taken[kind as usize].load(Ordering::Relaxed)
+    }
+
+    /// The most that the connection may have of a kind.
+    pub fn most(&self, kind: Kind) -> usize {
+        self.share.most(kind)
+    }
+
+    /// Stands in line for more answer bytes than there are now, until `deadline`.
+    pub async fn line(&self, deadline: Instant) -> Option<Turn<'_>> {
+        let first = timeout_at(deadline, self.share.budget.line.lock()).await.ok()?;
+        Some(Turn { place: self, _first: first })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        for kind in KINDS {
+            let taken = self.taken(kind);
+            if taken > 0 {
+                self.give(kind, taken);
+            }
+        }
+    }
+}
+
+/// The first place in the line.
+pub struct Turn<'a> {
+    place: &'a Place,
+    _first: MutexGuard<'a, ()>,
+}
+
+impl Turn<'_> {
+    /// Waits until `amount` answer bytes could be taken, or as many as the connection may ever have;
+    /// false when that took until `deadline`.
+    pub async fn room(&self, amount: usize, deadline: Instant) -> bool {
+        let (n, share) = (Kind::AnswerBytes as usize, &self.place.share);
+        let most = share.most(Kind::AnswerBytes);
+        let amount = amount.min(most);
+        while Instant::now() < deadline {
+            let own = share.used[n].load(Ordering::Relaxed) + amount;
+            let all = share.budget.used[n].load(Ordering::Relaxed) + amount;
+            if own <= most && all <= share.budget.limits[n].all {
+                return true;
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A budget with the same small limits for every kind.
+    fn small() -> Arc<Budget> {
+        Budget::with_limits([Limit { all: 10, one: 6, sure: 2 }; KINDS.len()])
+    }
+
+    #[test]
+    fn a_connection_has_its_bound_and_the_member_its_own() {
+        let budget = small();
+        let (hog, other, quiet) = (budget.connection(), budget.connection(), budget.connection());
+        let shares = [hog, other, quiet].map(|share| share.expect("room for three"));
+        let places = shares.each_ref().map(|share| share.place(Kind::Requests).expect("a place"));
+        let [hog, other, quiet] = &places;
+        assert!(hog.take(Kind::AnswerBytes, 6) && !hog.take(Kind::AnswerBytes, 1), "its own bound");
+        assert!(other.take(Kind::AnswerBytes, 4) && !other.take(Kind::AnswerBytes, 1), "the one of all");
+        assert!(quiet.take(Kind::AnswerBytes, 2) && !quiet.take(Kind::AnswerBytes, 1), "what is sure");
+        hog.give(Kind::AnswerBytes, 3);
+        assert!(other.take(Kind::AnswerBytes, 1), "9 of 10 were left");
+        assert_eq!(budget.usage(Kind::AnswerBytes).used, 10);
+        drop((places, shares));
+        for kind in KINDS {
+            assert_eq!(budget.usage(kind), Usage { used: 0, max: 10, refused: 0 }, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn places_and_connections_are_counted_and_refused() {
+        let budget = small();
+        let share = budget.connection().expect("a share");
+        let places: Vec<_> = (0..8).map(|_| share.place(Kind::WatchStreams)).collect();
+        assert_eq!(places.iter().flatten().count(), 6);
+        assert_eq!(share.places(), 6);
+        assert_eq!(budget.usage(Kind::WatchStreams), Usage { used: 6, max: 10, refused: 2 });
+        let more: Vec<_> = (0..12).map(|_| budget.connection()).collect();
+        assert_eq!(more.iter().flatten().count(), 9);
+        drop((places, more));
+        assert_eq!(share.places(), 0);
+        drop(share);
+        assert_eq!(budget.usage(Kind::Connections), Usage { used: 0, max: 10, refused: 3 });
+    }
+
+    #[test]
+    fn callers_in_this_process_are_bounded_in_total_only() {
+        let budget = small();
+        let place = budget.in_process().place(Kind::Requests).expect("a place");
+        assert!(place.take(Kind::AnswerBytes, 10) && !place.take(Kind::AnswerBytes, 1));
+        assert_eq!(budget.usage(Kind::Connections).used, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_room_gets_it_in_turn_or_leaves_in_time() {
+        let budget = small();
+        let share = budget.in_process();
+        let place = |share: &Arc<Share>| share.place(Kind::Requests).expect("a place");
+        let (big, first, second) = (place(&share), place(&share), place(&share));
+        assert!(big.take(Kind::AnswerBytes, 9));
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let turn = first.line(deadline).await.expect("nobody is before it");
+        assert!(turn.room(1, deadline).await, "there is room for 1");
+        assert!(second.line(deadline).await.is_none(), "the first has not had its turn");
+        let deadline = Instant::now() + Duration::from_secs(1);
+        assert!(!turn.room(2, deadline).await, "nobody gave anything back");
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let giving = async {
+            sleep(Duration::from_millis(100)).await;
+            drop(big);
+        };
+        let (roomy, ()) = tokio::join!(turn.room(1_000, deadline), giving);
+        assert!(roomy, "as much as it may ever have");
+        drop(turn);
+        assert!(second.line(deadline).await.is_some());
+    }
+
+    #[test]
+    fn every_profile_has_room_for_one_large_request_and_the_small_one_has_less() {
+        for kind in KINDS {
+            let (default, pi) = (limit(Profile::Default, kind), limit(Profile::Pi, kind));
+            assert!(pi.all < default.all && pi.one <= pi.all && default.one <= default.all, "{kind:?}");
+        }
+        assert!(limit(Profile::Pi, Kind::RequestBytes).one >= 4 << 20);
+    }
+}

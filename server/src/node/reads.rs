@@ -1,0 +1,210 @@
+//! Reads whose answers take only the memory that there is.
+//!
+//! A read does not know how large its answer will be, so it takes room as it goes. When there is no
+//! more it stops and gives everything back; then it waits in line until what it needed, and as much
+//! again, is free, and begins anew. An answer that is larger than a connection may ever have is refused.
+use std::cell::Cell;
+use std::sync::{Arc, Weak};
+
+use bramble_store::error::ReadError;
+use bramble_store::store::{Reply, Room};
+use bramble_store::types::{KeyValue, OpReply};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+
+use super::budget::{Kind, Place};
+use super::core::{Core, View};
+use super::error::{Error, NotNow, Unknown};
+
+/// An answer is there twice for a moment: as it was read, and encoded.
+pub(super) const COPIES: usize = 2;
+/// Room is taken in steps from here …
+const STEP_BYTES_MIN: usize = 4 << 10;
+/// … to here, by doubling.
+const STEP_BYTES_MAX: usize = 1 << 20;
+
+/// Where a read is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Size {
+    /// On the spot.
+    Small,
+    /// Away from the async threads.
+    Large,
+}
+
+/// The room that one read has taken.
+struct Tab {
+    place: Arc<Place>,
+    asked: Cell<usize>,
+    granted: Cell<usize>,
+    /// The caller, as long as it waits.
+    caller: Weak<()>,
+}
+
+impl Tab {
+    fn more(&self, bytes: usize) -> bool {
+        self.asked.set(self.asked.get() + bytes);
+        let (needed, granted) = (self.asked.get() * COPIES, self.granted.get());
+        if needed <= granted {
+            return true;
+        }
+        let exactly = needed - granted;
+        let step = exactly.max(granted.clamp(STEP_BYTES_MIN, STEP_BYTES_MAX));
+        for step in [step, exactly] {
+            if self.caller.strong_count() > 0 && self.place.take(Kind::AnswerBytes, step) {
+                self.granted.set(granted + step);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Keeps what the answer needs, or nothing when there is none.
+    fn settle(&self, answered: bool) {
+        let needed = if answered { self.asked.get() * COPIES } else { 0 };
+        self.place.give(Kind::AnswerBytes, self.granted.get() - needed);
+    }
+}
+
+/// How an attempt ended: with an answer, or without room for the bytes asked for until then.
+type Attempt<T> = Result<Result<T, usize>, ReadError>;
+
+fn attempt<T>(
+    view: &View,
+    place: Arc<Place>,
+    caller: Weak<()>,
+    read: impl Fn(&View, Room<'_>) -> Result<Option<T>, ReadError>,
+) -> Attempt<T> {
+    let tab = Tab { place, asked: Cell::new(0), granted: Cell::new(0), caller };
+    let answer = read(view, &|bytes| tab.more(bytes));
+    tab.settle(matches!(answer, Ok(Some(_))));
+    Ok(answer?.ok_or(tab.asked.get()))
+}
+
+impl Core {
+    /// Reads from `view`, or from a newer one if it had to wait for room.
+    pub(super) async fn read<T, R>(
+        &self,
+        place: &Arc<Place>,
+        view: View,
+        size: Size,
+        read: R,
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        R: Fn(&View, Room<'_>) -> Result<Option<T>, ReadError> + Clone + Send + 'static,
+    {
+        let deadline = self.deadline();
+        let needed = match self.try_read(place, view, size, read.clone(), deadline).await? {
+            Ok(answer) => return Ok(answer),
+            Err(needed) => needed,
+        };
+        let too_many = || {
+            place.count_refusal(Kind::AnswerBytes);
+            NotNow::TooManyRequests
+        };
+        let turn = place.line(deadline).await.ok_or_else(too_many)?;
+        let most = place.most(Kind::AnswerBytes);
+        let mut needed = needed * COPIES;
+        loop {
+            if needed > most {
+                place.count_refusal(Kind::AnswerBytes);
+                return Err(NotNow::AnswerTooLarge { bytes: needed / COPIES, max: most / COPIES }.into());
+            }
+            if !turn.room(needed.saturating_mul(2), deadline).await {
+                return Err(too_many().into());
+            }
+            match self.try_read(place, self.view()?, Size::Large, read.clone(), deadline).await? {
+                Ok(answer) => return Ok(answer),
+                Err(reached) => needed = needed.max(reached * COPIES),
+            }
+        }
+    }
+
+    async fn try_read<T, R>(
+        &self,
+        place: &Arc<Place>,
+        view: View,
+        size: Size,
+        read: R,
+        deadline: Instant,
+    ) -> Result<Result<T, usize>, Error>
+    where
+        T: Send + 'static,
+        R: Fn(&View, Room<'_>) -> Result<Option<T>, ReadError> + Send + 'static,
+    {
+        let caller = Arc::new(());
+        let (place, waits) = (place.clone(), Arc::downgrade(&caller));
+        let ended = match size {
+            Size::Small => attempt(&view, place, waits, read),
+            Size::Large => self.aside(deadline, move || attempt(&view, place, waits, read)).await?,
+        };
+        ended.map_err(|error| self.read_error(error))
+    }
+
+    /// Does a large read away from the async threads, as many at once as there are processors.
+    pub(super) async fn aside<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NotNow> {
+        let desk = match timeout_at(deadline, self.desks.clone().acquire_owned()).await {
+            Ok(desk) => desk.map_err(|_| NotNow::Stopped)?,
+            Err(_) => return Err(NotNow::TooManyRequests),
+        };
+        at(desk, work).await
+    }
+
+    /// Reads the whole history, or much of it, away from the async threads; one at a time.
+    pub(super) async fn scan<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NotNow> {
+        let desk = self.scans.clone().acquire_owned().await.map_err(|_| NotNow::Stopped)?;
+        at(desk, work).await
+    }
+}
+
+/// Works in a thread for work that blocks; the desk is free when it is done, whoever still waits for it.
+async fn at<T: Send + 'static>(
+    desk: OwnedSemaphorePermit,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, NotNow> {
+    let work = move || {
+        let _desk = desk;
+        work()
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| NotNow::Stopped)
+}
+
+/// Keeps the answer of a command, if there is room for what it found.
+pub(super) fn keep(place: &Place, reply: Reply) -> Result<Reply, Error> {
+    let bytes = match &reply {
+        Reply::LeftOut { .. } => None,
+        Reply::Put(put) => Some(put.prev_kv.as_ref().map_or(0, record_bytes)),
+        Reply::Delete(delete) => Some(delete.prev_kvs.iter().map(record_bytes).sum()),
+        Reply::Txn(txn) => Some(txn.replies.iter().map(op_bytes).sum()),
+        // All others are small.
+        _ => Some(0),
+    };
+    match bytes {
+        Some(bytes) if place.take(Kind::AnswerBytes, bytes * COPIES) => Ok(reply),
+        _ => {
+            place.count_refusal(Kind::AnswerBytes);
+            Err(Unknown::AnswerLeftOut.into())
+        }
+    }
+}
+
+fn op_bytes(reply: &OpReply) -> usize {
+    match reply {
+        OpReply::Range(range) => range.kvs.iter().map(record_bytes).sum(),
+        OpReply::Put(put) => put.prev_kv.as_ref().map_or(0, record_bytes),
+        OpReply::Delete(delete) => delete.prev_kvs.iter().map(record_bytes).sum(),
+        OpReply::Txn(txn) => txn.replies.iter().map(op_bytes).sum(),
+    }
+}
+
+fn record_bytes(kv: &KeyValue) -> usize {
+    size_of::<KeyValue>() + kv.key.len() + kv.value.len()
+}
