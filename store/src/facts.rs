@@ -137,6 +137,12 @@ pub(crate) fn applied<R: Read>(rows: &R) -> Result<Option<LogId>, Fatal> {
     Ok(read.map(|[term, index]| LogId { term: term as u64, index: index as u64 }))
 }
 
+/// Whether a row of `idx` is a fact about this replica alone: another one with the same state may have
+/// another.
+pub(crate) fn is_local(row: &[u8]) -> bool {
+    [APPLIED, FENCES, SCRUB].iter().any(|name| row == meta_row(name))
+}
+
 /// The revision that the fences on disk are true at.
 pub(crate) fn fences_at<R: Read>(rows: &R) -> Result<Option<i64>, Fatal> {
     Ok(read(rows, FENCES)?.map(|[revision]| revision))

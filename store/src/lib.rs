@@ -11,6 +11,7 @@ pub mod embedded;
 pub mod engine;
 pub mod error;
 mod facts;
+mod hash;
 mod intervals;
 pub mod lease;
 pub mod log;

@@ -10,6 +10,7 @@ use crate::command::Origin;
 use crate::engine::Read;
 use crate::error::{Fatal, ReadError, Refusal};
 use crate::facts::Facts;
+use crate::hash;
 use crate::lease::replicated as lease;
 use crate::mvcc::fences::FenceMap;
 use crate::mvcc::{self, ENDLESS, Moment, Page, PageRequest, Room};
@@ -144,6 +145,14 @@ impl<V: Read> ReadView<V> {
     /// `Refusal::Compacted`, `Refusal::Future`; `Fatal`.
     pub fn hash_kv(&self, revision: i64) -> Result<(u32, i64), ReadError> {
         self.moment().hash_kv(revision)
+    }
+
+    /// A hash of the whole state, and its revision: equal on all replicas with this state. Reads all of it.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn hash(&self) -> Result<(u32, i64), ReadError> {
+        hash::whole(&self.moment())
     }
 
     /// History from main revision `from_main` on, in whole main revisions: at least one if there is any,

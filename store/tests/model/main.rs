@@ -131,6 +131,7 @@ impl World {
     /// Power goes; what the engine has not flushed is replayed, maybe grouped otherwise.
     fn crash(&mut self) {
         let hash = self.reader.view().hash_kv(0).expect("hashes");
+        let whole = self.reader.view().hash().expect("hashes");
         if self.random.one_in(2) {
             self.engine.crash();
         }
@@ -140,6 +141,7 @@ impl World {
             self.writer.apply(group).expect("replays");
         }
         assert_eq!(self.reader.view().hash_kv(0).expect("hashes"), hash);
+        assert_eq!(self.reader.view().hash().expect("hashes"), whole);
     }
 
     fn read(&mut self) {
