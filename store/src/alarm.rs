@@ -4,6 +4,8 @@
 //! |---|---|
 //! | NOSPACE | puts, transactions with a put in the costlier branch, grants |
 //! | CORRUPT | puts, deletes, transactions, compaction, grants, revokes |
+use std::collections::BTreeSet;
+
 use crate::codec::rows::{alarm_row, table};
 use crate::codec::{decode_alarm, encode_alarm};
 use crate::command::{Action, AlarmChange};
@@ -17,19 +19,28 @@ use crate::types::{Op, TxnRequest};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Alarms {
     raised: Vec<(u64, AlarmKind)>,
+    /// Members whose NOSPACE their quota raised, and nobody else asked for.
+    by_quota: BTreeSet<u64>,
 }
+
+/// Behind the message of an alarm that a quota raised: a field that etcd has not, and skips.
+const BY_QUOTA: [u8; 2] = [15 << 3, 1];
 
 impl Alarms {
     pub(crate) fn load<R: Read>(rows: &R) -> Result<Alarms, Fatal> {
-        let mut raised = Vec::new();
+        let mut alarms = Alarms::default();
         let mut cursor = rows.cursor(Family::Idx);
         cursor.seek(&[table::ALARMS])?;
         while let Some((_, value)) = cursor.row().filter(|(row, _)| row.first() == Some(&table::ALARMS)) {
             let alarm = decode_alarm(value);
-            raised.push(alarm.ok_or_else(|| Fatal::Inconsistent("an alarm cannot be read".into()))?);
+            let alarm = alarm.ok_or_else(|| Fatal::Inconsistent("an alarm cannot be read".into()))?;
+            alarms.raised.push(alarm);
+            if value.ends_with(&BY_QUOTA) {
+                alarms.by_quota.insert(alarm.0);
+            }
             cursor.next()?;
         }
-        Ok(Alarms { raised })
+        Ok(alarms)
     }
 
     pub(crate) fn raised(&self) -> &[(u64, AlarmKind)] {
@@ -48,18 +59,50 @@ impl Alarms {
     ) -> Option<(u64, AlarmKind)> {
         match change {
             AlarmChange::Activate { member, kind } => {
-                if let Err(at) = self.raised.binary_search(&(member, kind)) {
-                    self.raised.insert(at, (member, kind));
-                    rows.put(Family::Idx, alarm_row(member, kind), encode_alarm(member, kind));
+                let known = self.raised.binary_search(&(member, kind));
+                let asked_for_now = kind == AlarmKind::NoSpace && self.by_quota.remove(&member);
+                if known.is_err() || asked_for_now {
+                    self.raise(rows, (member, kind), &[]);
                 }
                 Some((member, kind))
             }
-            AlarmChange::Deactivate { member, kind } => {
-                let at = self.raised.binary_search(&(member, kind)).ok()?;
-                rows.delete(Family::Idx, alarm_row(member, kind));
-                Some(self.raised.remove(at))
+            AlarmChange::Deactivate { member, kind } => self.clear(rows, (member, kind)),
+            AlarmChange::OverQuota { member } => {
+                let alarm = (member, AlarmKind::NoSpace);
+                if self.raised.binary_search(&alarm).is_err() {
+                    self.by_quota.insert(member);
+                    self.raise(rows, alarm, &BY_QUOTA);
+                }
+                Some(alarm)
             }
+            AlarmChange::UnderQuota { member } if self.by_quota.contains(&member) => {
+                self.clear(rows, (member, AlarmKind::NoSpace))
+            }
+            AlarmChange::UnderQuota { .. } => None,
         }
+    }
+
+    fn raise<V: Read>(&mut self, rows: &mut Staged<V>, alarm: (u64, AlarmKind), mark: &[u8]) {
+        if let Err(at) = self.raised.binary_search(&alarm) {
+            self.raised.insert(at, alarm);
+        }
+        let (member, kind) = alarm;
+        rows.put(Family::Idx, alarm_row(member, kind), [&encode_alarm(member, kind), mark].concat());
+    }
+
+    fn clear<V: Read>(&mut self, rows: &mut Staged<V>, alarm: (u64, AlarmKind)) -> Option<(u64, AlarmKind)> {
+        let at = self.raised.binary_search(&alarm).ok()?;
+        let (member, kind) = alarm;
+        if kind == AlarmKind::NoSpace {
+            self.by_quota.remove(&member);
+        }
+        rows.delete(Family::Idx, alarm_row(member, kind));
+        Some(self.raised.remove(at))
+    }
+
+    /// Whether this member's NOSPACE is its quota's doing alone.
+    pub(crate) fn by_quota(&self, member: u64) -> bool {
+        self.by_quota.contains(&member)
     }
 
     /// Whether what is raised lets `action` pass.

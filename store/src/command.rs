@@ -172,6 +172,17 @@ pub enum AlarmChange {
         /// Which.
         kind: AlarmKind,
     },
+    /// A member's space is used up: raises its NOSPACE, unless it is raised already.
+    OverQuota {
+        /// Whose.
+        member: u64,
+    },
+    /// There is space again: clears what `OverQuota` raised. An alarm that somebody asked for with
+    /// `Activate`, before or since, stays.
+    UnderQuota {
+        /// Whose.
+        member: u64,
+    },
 }
 
 /// Begins or ends a downgrade of the cluster.

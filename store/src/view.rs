@@ -274,6 +274,11 @@ impl<V: Read> ReadView<V> {
         self.published.facts.alarms.raised()
     }
 
+    /// Whether this member's NOSPACE was raised by its quota, and by nobody else since.
+    pub fn over_quota(&self, member: u64) -> bool {
+        self.published.facts.alarms.by_quota(member)
+    }
+
     /// The version that the cluster is going down to; none when it is not.
     pub fn downgrade(&self) -> Option<&str> {
         self.published.facts.downgrade.as_deref()

@@ -105,6 +105,9 @@ fn administration() -> Vec<Action> {
         AlarmChange::Activate { member: 0x8e9e_05c5_2164_694d, kind: AlarmKind::NoSpace },
         AlarmChange::Activate { member: 7, kind: AlarmKind::Corrupt },
         AlarmChange::Deactivate { member: 7, kind: AlarmKind::Corrupt },
+        AlarmChange::OverQuota { member: 9 },
+        AlarmChange::UnderQuota { member: 9 },
+        AlarmChange::OverQuota { member: 8 },
     ];
     let downgrades = [
         DowngradeChange::Enable { target_version: text("3.4.0") },

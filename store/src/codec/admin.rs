@@ -22,6 +22,8 @@ mod auth {
 
 const ACTIVATE: u8 = 1;
 const DEACTIVATE: u8 = 2;
+const OVER_QUOTA: u8 = 3;
+const UNDER_QUOTA: u8 = 4;
 
 const DOWNGRADE: u8 = 1;
 const CANCEL: u8 = 2;
@@ -120,28 +122,35 @@ fn cut_permission(cut: &mut Cut) -> Option<Option<Permission>> {
 
 pub(super) fn put_alarm(out: &mut Vec<u8>, change: &AlarmChange) {
     let (tag, member, kind) = match change {
-        AlarmChange::Activate { member, kind } => (ACTIVATE, member, kind),
-        AlarmChange::Deactivate { member, kind } => (DEACTIVATE, member, kind),
+        AlarmChange::Activate { member, kind } => (ACTIVATE, member, Some(kind)),
+        AlarmChange::Deactivate { member, kind } => (DEACTIVATE, member, Some(kind)),
+        AlarmChange::OverQuota { member } => (OVER_QUOTA, member, None),
+        AlarmChange::UnderQuota { member } => (UNDER_QUOTA, member, None),
     };
     out.push(tag);
     put_u64(out, *member);
-    out.push(match kind {
+    out.extend(kind.map(|kind| match kind {
         AlarmKind::NoSpace => 1,
         AlarmKind::Corrupt => 2,
-    });
+    }));
 }
 
 pub(super) fn cut_alarm(cut: &mut Cut) -> Option<AlarmChange> {
     let tag = cut.byte()?;
     let member = cut.u64()?;
-    let kind = match cut.byte()? {
-        1 => AlarmKind::NoSpace,
-        2 => AlarmKind::Corrupt,
-        _ => return None,
-    };
     match tag {
-        ACTIVATE => Some(AlarmChange::Activate { member, kind }),
-        DEACTIVATE => Some(AlarmChange::Deactivate { member, kind }),
+        ACTIVATE => Some(AlarmChange::Activate { member, kind: cut_kind(cut)? }),
+        DEACTIVATE => Some(AlarmChange::Deactivate { member, kind: cut_kind(cut)? }),
+        OVER_QUOTA => Some(AlarmChange::OverQuota { member }),
+        UNDER_QUOTA => Some(AlarmChange::UnderQuota { member }),
+        _ => None,
+    }
+}
+
+fn cut_kind(cut: &mut Cut) -> Option<AlarmKind> {
+    match cut.byte()? {
+        1 => Some(AlarmKind::NoSpace),
+        2 => Some(AlarmKind::Corrupt),
         _ => None,
     }
 }
