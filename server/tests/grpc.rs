@@ -368,8 +368,6 @@ async fn what_is_not_served_says_so_at_once() {
         Code::Unimplemented
     );
     assert_eq!(refused(maintenance.defragment(pb::DefragmentRequest {}).await).0, Code::Unimplemented);
-    let mut auth = pb::auth_client::AuthClient::new(served.routes.clone());
-    assert_eq!(refused(auth.auth_enable(pb::AuthEnableRequest {}).await).0, Code::Unimplemented);
     served.node.shutdown().await;
 }
 

@@ -49,6 +49,9 @@ pub enum Invalid {
         /** Asked for. */
         ttl_s: i64,
     },
+    /// A password is longer than what bcrypt looks at.
+    #[error("password length exceeds 72 bytes")]
+    PasswordTooLong,
     /// A downgrade to something that is no version.
     #[error("wrong downgrade target version format")]
     DowngradeFormat,

@@ -7,7 +7,7 @@ use super::settings::{AutoCompaction, ClientTls, Config, Media, Profile, QUOTA_B
 use super::sources::{Given, Notice, Sources};
 use super::table::{FEATURE_GATES, Kind, Policy};
 use super::urls::{self, ListenUrl};
-use super::{cluster, log, values};
+use super::{auth, cluster, log, values};
 
 /// etcd's bound on the election timeout.
 const ELECTION_MAX: Duration = Duration::from_secs(50);
@@ -28,6 +28,7 @@ pub fn settings(sources: &Sources, called_etcd: bool) -> Result<(Config, Vec<Not
     member(sources, called_etcd, &mut config)?;
     timing_and_limits(sources, &mut config)?;
     space(sources, &mut config)?;
+    config.auth = auth::read(sources, &mut notices)?;
     config.client_tls = client_tls(sources, &config, &mut notices)?;
     config.log = log::settings(sources)?;
     feature_gates(sources, &mut notices)?;

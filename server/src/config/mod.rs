@@ -2,6 +2,7 @@
 //!
 //! `table` says what there is; `sources` and `file` collect text by the table's names; `check` and
 //! `cluster` turn it into a [`Config`]. Nothing here opens a socket or writes a file.
+mod auth;
 mod check;
 mod cluster;
 pub mod error;
@@ -14,6 +15,7 @@ pub mod table;
 pub mod urls;
 mod values;
 
+pub use auth::{AuthSettings, JwtSettings, SignMethod, TokenKind};
 pub use error::ConfigError;
 pub use settings::{
     AutoCompaction, ClientTls, Config, LogFormat, LogLevel, LogOutput, LogRotation, LogSettings, Media,

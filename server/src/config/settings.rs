@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::auth::AuthSettings;
 use super::urls::ListenUrl;
 
 /// Everything a member needs to know before it starts.
@@ -30,6 +31,8 @@ pub struct Config {
     pub initial_cluster_token: String,
     /// TLS for clients; needed by listeners whose scheme is `https` or `unixs`.
     pub client_tls: Option<ClientTls>,
+    /// What a login is worth, and how passwords are kept.
+    pub auth: AuthSettings,
     /// Memory: sizes of memtables and caches.
     pub profile: Profile,
     /// The device: log geometry and default timing.
@@ -222,6 +225,7 @@ impl Default for Config {
             advertise_peer: vec!["http://localhost:2380".into()],
             initial_cluster_token: "etcd-cluster".into(),
             client_tls: None,
+            auth: AuthSettings::default(),
             profile: Profile::default(),
             media,
             heartbeat,

@@ -119,7 +119,6 @@ const fn flag(
 
 const NO_PEERS: &str = "there are no peers yet: a member is alone";
 const ONE_DISK_FORMAT: &str = "speaks of etcd's bbolt file, which Bramble does not have";
-const NO_AUTH: &str = "users and roles are not served yet";
 const NO_DISCOVERY: &str = "discovery is not served; name the members in --initial-cluster";
 const NO_TRACING: &str = "traces are not exported";
 const NO_V2: &str = "etcd's v2 API is gone";
@@ -220,9 +219,9 @@ pub const FLAGS: &[Flag] = &[
     flag(Security, "tls-max-version", Choice(&["", "TLS1.2", "TLS1.3"]), "", Honoured, "Newest TLS version; empty = 1.3."),
     flag(Security, "host-whitelist", List, "*", Refused, "the Host header is not checked yet; listen on the addresses that are meant, or use TLS with client certificates"),
     flag(Security, "cors", List, "*", Accepted, "the JSON gateway is not served yet, and no CORS header is ever sent"),
-    flag(Security, "auth-token", Text, "simple", Accepted, NO_AUTH),
-    flag(Security, "auth-token-ttl", Count, "300", Accepted, NO_AUTH),
-    flag(Security, "bcrypt-cost", Count, "10", Accepted, NO_AUTH),
+    flag(Security, "auth-token", Text, "simple", Honoured, "`simple`, or signed tokens: `jwt,sign-method=RS256,pub-key=FILE,priv-key=FILE,ttl=5m`. Methods: HS, RS, PS with 256, 384, 512; ES256, ES384, EdDSA. Empty = no tokens, users come with certificates."),
+    flag(Security, "auth-token-ttl", Count, "300", Honoured, "Seconds a simple token lives without being used."),
+    flag(Security, "bcrypt-cost", Count, "10", Honoured, "Cost of hashing a new password, 4 to 31; each step doubles the time."),
     flag(Log, "logger", Choice(&["zap"]), "zap", Honoured, "The names of the keys in JSON lines. There is no other."),
     flag(Log, "log-level", Choice(&["debug", "info", "warn", "error", "panic", "fatal"]), "info", Honoured, "Least important level written."),
     flag(Log, "log-format", Choice(&["json", "console"]), "", Honoured, "Form of the lines; unset: console on a terminal, json elsewhere."),

@@ -209,11 +209,11 @@ async fn read(client: &Client, consistency: Consistency) -> Result<(), String> {
     let mut request = RangeRequest::new(KeyRange::single("health"));
     request.detail = Detail::KeysOnly;
     request.limit = 1;
-    client.range(&Caller::default(), request, consistency).await.map(drop).map_err(in_etcds_words)
+    client.range(&Caller::member(), request, consistency).await.map(drop).map_err(in_etcds_words)
 }
 
 async fn own_status(client: &Client) -> Result<crate::node::client::Status, String> {
-    client.status(&Caller::default()).await.map(|answer| answer.body).map_err(in_etcds_words)
+    client.status(&Caller::member()).await.map(|answer| answer.body).map_err(in_etcds_words)
 }
 
 async fn alarms(client: &Client) -> Result<Vec<String>, String> {

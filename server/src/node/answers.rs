@@ -39,15 +39,50 @@ pub enum Consistency {
     Serializable,
 }
 
-/// What a caller says about itself and its patience; one per request.
+/// What a caller says about itself and its patience; one per request, or per stream.
 #[derive(Clone, Debug, Default)]
 pub struct Caller {
-    /// User name, empty = nobody (auth comes later).
-    pub user: String,
+    /// Who it is. Not looked at while auth is off.
+    pub identity: Identity,
     /// The `hasleader` metadata: refuse at once when this member sees no leader.
     pub require_leader: bool,
     /// Where its memory is counted; `None` for callers in this process.
     pub place: Option<Arc<Place>>,
+}
+
+/// Who calls, as it can be known without looking anything up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Identity {
+    /// Nobody said.
+    #[default]
+    Nobody,
+    /// This user, for certain: by its certificate, or because the program that embeds the member says so.
+    User(String),
+    /// Whoever this token was given to.
+    Token(String),
+    /// The member itself, which is not checked: its probes. Only this crate makes one.
+    Member(Myself),
+}
+
+/// Proof that the member itself calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Myself(());
+
+impl Caller {
+    /// A user of this name.
+    pub fn user(name: impl Into<String>) -> Caller {
+        Caller { identity: Identity::User(name.into()), ..Caller::default() }
+    }
+
+    /// Whoever was given this token.
+    pub fn token(token: impl Into<String>) -> Caller {
+        Caller { identity: Identity::Token(token.into()), ..Caller::default() }
+    }
+
+    /// The member itself.
+    pub(crate) fn member() -> Caller {
+        Caller { identity: Identity::Member(Myself(())), ..Caller::default() }
+    }
 }
 
 /// A granted lease.

@@ -1,7 +1,7 @@
 //! The apply thread: the only writer of the state.
 //!
 //! It takes groups of committed entries, makes one engine batch of each, and then tells, in this
-//! order: the lease clock, the watch pump, those who wait for answers, those who wait for the
+//! order: the lease clock, the tokens, the watch pump, those who wait for answers, those who wait for the
 //! position. So a client that has its answer finds its lease and its change known everywhere.
 //! Between groups it takes bounded steps of physical compaction.
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::leases::LeaseClock;
 use super::pump::Feed;
 use super::waiters::{Settled, Waiters};
+use crate::auth::tokens::Tokens;
 use crate::failure::Failure;
 use crate::raft::Group;
 
@@ -36,6 +37,9 @@ pub(super) struct Outlets {
     pub(super) waiters: Arc<Waiters>,
     pub(super) feed: Feed,
     pub(super) leases: Arc<LeaseClock>,
+    pub(super) tokens: Arc<Tokens>,
+    /// The last entry of the log when this member started: tokens up to it are of an earlier life.
+    pub(super) born_after: u64,
     pub(super) position: watch::Sender<Option<LogId>>,
     pub(super) scrubbed: watch::Sender<i64>,
     /// Called now and then with the bytes applied since the last call.
@@ -124,6 +128,9 @@ impl Applier {
 
     fn tell(&mut self, applied: Applied) {
         self.out.leases.take_effects(&applied.leases);
+        for effect in &applied.auth {
+            self.out.tokens.take_effect(effect, self.out.born_after);
+        }
         self.out.feed.publish(applied.changes);
         let last = applied.answers.last().map(|answer| answer.id);
         self.out.position.send_replace(last.or(self.writer.applied()));

@@ -13,6 +13,7 @@ use bramble_store::seams::{Clock, Entropy};
 use super::Node;
 use super::seams::{SystemClock, SystemEntropy};
 use super::start;
+pub use crate::auth::jwt_keys::KeyError;
 use crate::config::{Config, ListenAddr, ListenUrl};
 use crate::http::listen::ListenError;
 
@@ -29,6 +30,9 @@ pub enum StartError {
     /// Consensus cannot start on what the log and the engine hold.
     #[error(transparent)]
     Raft(#[from] crate::raft::StartError),
+    /// The keys of signed tokens cannot serve.
+    #[error(transparent)]
+    Tokens(#[from] KeyError),
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),

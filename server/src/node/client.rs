@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bramble_store::auth::{Need, needs_of_txn};
 use bramble_store::command::Action;
 use bramble_store::error::{Invalid, ReadError, Refusal};
 use bramble_store::mvcc::check::{self, TxnLimits};
@@ -14,9 +15,10 @@ use bramble_store::types::{
 use bramble_store::watch::StreamId;
 use tokio::time::{Instant, timeout_at};
 
+use super::access::Seen;
 pub use super::answers::{
-    Answer, Caller, Consistency, Granted, HashKv, Header, Member, Remaining, Status, WatchCreate,
-    WatchResponse,
+    Answer, Caller, Consistency, Granted, HashKv, Header, Identity, Member, Myself, Remaining, Status,
+    WatchCreate, WatchResponse,
 };
 use super::budget::Kind;
 pub use super::contest::ContestError;
@@ -27,6 +29,7 @@ use super::leases::{Renewal, ttl_min_s};
 pub use super::range_stream::{RangeChunk, RangeEndOfStream, RangeStream};
 use super::reads::Size;
 pub use super::streams::{WatchRequests, WatchResponses, WatchStream};
+pub use super::users::NewPassword;
 use super::{members, status};
 use crate::trace;
 
@@ -63,11 +66,12 @@ impl Client {
     ) -> Result<Answer<RangeReply>, Error> {
         check::range(&request)?;
         let place = self.core.place(caller, Kind::Requests)?;
-        let view = self.fresh(caller, consistency).await?;
+        let Seen { view, asker } = self.fresh(caller, consistency, || range_needs(&request)).await?;
         let size = if is_small(&request) { Size::Small } else { Size::Large };
         let read = move |view: &View, room: Room<'_>| view.range_within(&request, room);
         let body = self.core.read(&place, view, size, read).await?;
         trace::step("range keys");
+        self.core.still(&asker)?;
         Ok(self.answer(body.revision, body))
     }
 
@@ -114,10 +118,11 @@ impl Client {
         check::txn(&request, &limits)?;
         if request.is_read_only() {
             let place = self.core.place(caller, Kind::Requests)?;
-            let view = self.fresh(caller, consistency).await?;
+            let Seen { view, asker } = self.fresh(caller, consistency, || needs_of_txn(&request)).await?;
             let read = move |view: &View, room: Room<'_>| view.txn_within(&request, room);
             let body = self.core.read(&place, view, Size::Large, read).await?;
             trace::step("read");
+            self.core.still(&asker)?;
             return Ok(self.answer(body.revision, body));
         }
         match self.core.propose(caller, Action::Txn(request)).await? {
@@ -197,6 +202,8 @@ impl Client {
     /// # Errors
     /// `Refusal::LeaseNotFound`; [`NotNow`]; [`Unknown`].
     pub async fn lease_revoke(&self, caller: &Caller, id: LeaseId) -> Result<Answer<()>, Error> {
+        // The command needs nothing when the lease has no keys; nobody may do it all the same.
+        self.core.permitted(caller, &[Need::User]).await?;
         match self.core.propose(caller, Action::LeaseRevoke { id }).await? {
             Reply::LeaseRevoked { revision } => Ok(self.answer(revision, ())),
             other => Err(self.mismatch(&other)),
@@ -210,9 +217,9 @@ impl Client {
     pub async fn lease_keep_alive(&self, caller: &Caller, id: LeaseId) -> Result<Answer<i64>, Error> {
         let deadline = self.core.deadline();
         loop {
-            self.core.admit(caller)?;
             // Before the renewal, so that it is never newer than a revoke that came between.
-            let revision = self.core.view()?.revision();
+            let seen = self.core.permitted(caller, &[Need::User, Need::WriteLease(id)]).await?;
+            let revision = seen.view.revision();
             match self.core.leases.renew(id) {
                 Renewal::Renewed(ttl_s) => return Ok(self.answer(revision, ttl_s)),
                 Renewal::Unknown => return Ok(self.answer(revision, 0)),
@@ -233,6 +240,7 @@ impl Client {
         id: LeaseId,
         keys: bool,
     ) -> Result<Answer<Remaining>, Error> {
+        self.core.permitted(caller, &[Need::User]).await?;
         let deadline = self.core.deadline();
         let left = loop {
             self.core.admit(caller)?;
@@ -242,7 +250,8 @@ impl Client {
                 (false, _) => self.core.leases.changed().await,
             }
         };
-        let view = self.core.view()?;
+        let needs = if keys { vec![Need::ReadLease(id)] } else { Vec::new() };
+        let Seen { view, .. } = self.core.permitted(caller, &needs).await?;
         let failed = |fatal| self.core.failed(&fatal);
         let lease = view.lease(id).map_err(failed)?;
         let body = match left.zip(lease) {
@@ -261,8 +270,13 @@ impl Client {
     /// # Errors
     /// [`NotNow`].
     pub async fn leases(&self, caller: &Caller) -> Result<Answer<Vec<LeaseId>>, Error> {
-        self.core.admit(caller)?;
-        let view = self.core.view()?;
+        let seen = self.core.permitted(caller, &[Need::User]).await?;
+        if seen.asker.is_some() {
+            let all = seen.view.leases().map_err(|fatal| self.core.failed(&fatal))?;
+            let needs: Vec<Need> = all.iter().map(|lease| Need::ReadLease(lease.id)).collect();
+            self.core.permit(&seen, &needs)?;
+        }
+        let view = seen.view;
         let ids = match self.core.leases.by_expiry() {
             Some(ids) => ids,
             None => {
@@ -282,7 +296,7 @@ impl Client {
         caller: &Caller,
         consistency: Consistency,
     ) -> Result<Answer<Vec<Member>>, Error> {
-        let view = self.fresh(caller, consistency).await?;
+        let Seen { view, .. } = self.fresh(caller, consistency, || vec![Need::User]).await?;
         Ok(self.answer(0, members::list(&self.core, &view)?))
     }
 
@@ -290,8 +304,8 @@ impl Client {
     ///
     /// # Errors
     /// `NotNow::Stopped`.
-    pub async fn status(&self, _caller: &Caller) -> Result<Answer<Status>, Error> {
-        let view = self.core.view()?;
+    pub async fn status(&self, caller: &Caller) -> Result<Answer<Status>, Error> {
+        let Seen { view, .. } = self.core.permitted(caller, &[Need::Root]).await?;
         Ok(self.answer(view.revision(), status::of(&self.core, &view)?))
     }
 
@@ -300,8 +314,7 @@ impl Client {
     /// # Errors
     /// `Refusal::Compacted`, `Refusal::Future`; [`NotNow`].
     pub async fn hash_kv(&self, caller: &Caller, revision: i64) -> Result<Answer<HashKv>, Error> {
-        self.core.admit(caller)?;
-        let view = self.core.view()?;
+        let Seen { view, .. } = self.core.permitted(caller, &[Need::Root]).await?;
         let (at, compact_revision) = (view.revision(), view.compacted());
         let (hash, hash_revision) = self.scan(view, move |view| view.hash_kv(revision)).await?;
         Ok(self.answer(at, HashKv { hash, compact_revision, hash_revision }))
@@ -312,7 +325,7 @@ impl Client {
     /// # Errors
     /// [`NotNow`].
     pub async fn alarms(&self, caller: &Caller) -> Result<Answer<Vec<(u64, i32)>>, Error> {
-        let view = self.fresh(caller, Consistency::Linearizable).await?;
+        let Seen { view, .. } = self.fresh(caller, Consistency::Linearizable, || vec![Need::User]).await?;
         Ok(self.answer(view.revision(), Vec::new()))
     }
 
@@ -324,7 +337,7 @@ impl Client {
         self.core.admit(caller)?;
         let place = self.core.place(caller, Kind::WatchStreams)?;
         let stream = StreamId(self.core.streams.fetch_add(1, Ordering::Relaxed));
-        Ok(WatchStream::open(&self.core, stream, place)?)
+        Ok(WatchStream::open(&self.core, caller, stream, place)?)
     }
 
     /// Runs until the member stops; streams that the pump does not end (keep-alives) end by it.
@@ -359,8 +372,29 @@ impl Client {
         }
     }
 
-    /// The newest state, or one at least as new as every acknowledged write.
-    pub(super) async fn fresh(&self, caller: &Caller, consistency: Consistency) -> Result<View, Error> {
+    /// Whether the caller may have what an RPC needs; the wire asks before it looks at the request.
+    pub(crate) async fn admits(&self, caller: &Caller, needs: &[Need]) -> Result<(), Error> {
+        self.core.permitted(caller, needs).await.map(drop)
+    }
+
+    /// Whether auth is on, as far as this member knows.
+    pub(crate) fn auth_is_on(&self) -> Result<bool, Error> {
+        Ok(self.core.view()?.auth().enabled)
+    }
+
+    /// Whether this member serves, and has the leader that the caller asked for.
+    pub(crate) fn has_leader(&self, caller: &Caller) -> Result<(), Error> {
+        Ok(self.core.admit(caller)?)
+    }
+
+    /// The newest state, or one at least as new as every acknowledged write, for a caller that may
+    /// see what it asks for.
+    pub(super) async fn fresh(
+        &self,
+        caller: &Caller,
+        consistency: Consistency,
+        needs: impl FnOnce() -> Vec<Need>,
+    ) -> Result<Seen, Error> {
         self.core.admit(caller)?;
         match consistency {
             Consistency::Linearizable => {
@@ -369,7 +403,11 @@ impl Client {
             }
             Consistency::Serializable => {}
         }
-        Ok(self.core.view()?)
+        let seen = self.core.seen(caller).await?;
+        if seen.asker.is_some() {
+            self.core.permit(&seen, &needs())?;
+        }
+        Ok(seen)
     }
 
     /// Runs a read that may be long away from the async threads; as many at once as there are processors.
@@ -402,6 +440,10 @@ impl Client {
         let what = format!("a command was answered with {reply:?}");
         self.core.failed(&bramble_store::error::Fatal::Inconsistent(what)).into()
     }
+}
+
+fn range_needs(request: &RangeRequest) -> Vec<Need> {
+    vec![Need::Read(request.range.clone())]
 }
 
 fn is_small(request: &RangeRequest) -> bool {

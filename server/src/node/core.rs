@@ -26,6 +26,8 @@ use super::outbox::Backlog;
 use super::pump;
 use super::reads;
 use super::waiters::{Settled, Waiters};
+use crate::auth::passwords::Passwords;
+use crate::auth::tokens::Tokens;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::raft::{Consensus, Setback};
@@ -63,6 +65,8 @@ pub(super) struct Core {
     pub(super) leases: Arc<LeaseClock>,
     pub(super) pump: Arc<pump::Shared>,
     pub(super) chores: Chores,
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) passwords: Passwords,
     pub(super) failure: Failure,
     pub(super) stop: CancellationToken,
     /// Counts proposals from a random number on: entries of an earlier run that are replayed must not
@@ -197,14 +201,19 @@ impl Core {
         }
     }
 
-    /// Proposes for a caller and waits for the answer.
+    /// Proposes for a caller that may, and waits for the answer.
     pub(super) async fn propose(&self, caller: &Caller, action: Action) -> Result<Reply, Error> {
-        self.admit(caller)?;
+        let origin = self.proposer(caller, &action).await?;
         let place = self.place(caller, Kind::Requests)?;
-        let origin = Origin { user: caller.user.clone(), auth_revision: 0 };
         let reply = self.propose_command(origin, None, action).await;
         trace::step("process raft request");
         reads::keep(&place, reply?)
+    }
+
+    /// Proposes in the name of `origin`, which is checked when it is applied.
+    pub(super) async fn propose_as(&self, origin: Origin, action: Action) -> Result<Reply, Error> {
+        self.alive()?;
+        self.propose_command(origin, None, action).await
     }
 
     /// Proposes for the node itself.

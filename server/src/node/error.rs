@@ -49,6 +49,12 @@ pub enum NotNow {
     /// A read waited longer than the request timeout; nothing was written.
     #[error("request timed out")]
     ReadTimedOut,
+    /// This member knows of no such token, or it has ended: log in again.
+    #[error("invalid auth token")]
+    InvalidToken,
+    /// Tokens are checked here and not made: there is no private key.
+    #[error("tokens are not signed here")]
+    VerifyOnly,
     /// The operation is not served by this version.
     #[error("not supported yet: {0}")]
     Unsupported(&'static str),

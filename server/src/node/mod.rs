@@ -26,6 +26,7 @@
 //! # Ok(())
 //! # }
 //! ```
+mod access;
 mod answers;
 mod apply;
 mod background;
@@ -51,13 +52,14 @@ mod sessions;
 mod start;
 mod status;
 mod streams;
+mod users;
 mod waiters;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use builder::{Builder, StartError};
+pub use builder::{Builder, KeyError, StartError};
 pub use client::Client;
 
 use self::core::Core;

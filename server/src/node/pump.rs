@@ -44,8 +44,8 @@ pub(super) enum Ask {
     Open(StreamId, Arc<Outbox>, Arc<Place>),
     /// With what it counts for in the stream's place.
     Create(StreamId, WatchCreate, usize),
-    /// A watcher that there is no room for is to be refused, in its turn.
-    Refuse(StreamId),
+    /// A watcher is to be refused in its turn, with this reason.
+    Refuse(StreamId, &'static str),
     Cancel(StreamId, i64),
     Progress(StreamId),
     /// Its outbox has room again.

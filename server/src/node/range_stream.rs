@@ -8,9 +8,11 @@
 //! So a reader that stalls holds nothing back from compaction, and is told when compaction passes it.
 use std::sync::Arc;
 
+use bramble_store::auth::Need;
 use bramble_store::mvcc::{Page, PageRequest, check};
 use bramble_store::types::{Detail, KeyRange, KeyValue, RangeRequest};
 
+use super::access::{Asker, Seen};
 use super::answers::{Caller, Consistency, Header};
 use super::budget::{Kind, Place};
 use super::client::Client;
@@ -46,6 +48,8 @@ pub struct RangeStream {
     client: Client,
     /// Where the memory of the chunk in hand is counted.
     place: Arc<Place>,
+    /// Who was found to have the right; a stream does not outlive a change of it.
+    asker: Asker,
     /// The view of the first chunk, until it is read: what was current when the stream was opened.
     first: Option<View>,
     /// What is not read yet; `None` after the last chunk or an error.
@@ -75,17 +79,20 @@ impl Client {
     ) -> Result<RangeStream, Error> {
         check::paged(&request)?;
         let place = self.core.place(caller, Kind::OtherStreams)?;
-        let view = self.fresh(caller, consistency).await?;
-        Ok(RangeStream::new(self.clone(), place, request, view))
+        let needs = || vec![Need::Read(request.range.clone())];
+        let seen = self.fresh(caller, consistency, needs).await?;
+        Ok(RangeStream::new(self.clone(), place, request, seen))
     }
 }
 
 impl RangeStream {
-    fn new(client: Client, place: Arc<Place>, request: RangeRequest, view: View) -> RangeStream {
+    fn new(client: Client, place: Arc<Place>, request: RangeRequest, seen: Seen) -> RangeStream {
+        let Seen { view, asker } = seen;
         let (current, chunk_bytes) = (view.revision(), client.core.config.request_bytes_max);
         RangeStream {
             client,
             place,
+            asker,
             first: Some(view),
             rest: Some(request.range),
             detail: request.detail,
@@ -101,9 +108,12 @@ impl RangeStream {
     /// The next chunk; `None` after the last one, and after an error.
     ///
     /// # Errors
-    /// `Refusal::Compacted`, also in the middle; `Refusal::Future`; [`super::error::NotNow`].
+    /// `Refusal::Compacted` and `AuthRevisionOld`, also in the middle; `Refusal::Future`; [`super::error::NotNow`].
     pub async fn next(&mut self) -> Option<Result<RangeChunk, Error>> {
         let rest = self.rest.take()?;
+        if let Err(refused) = self.client.core.still(&self.asker) {
+            return Some(Err(refused));
+        }
         let view = match self.first.take() {
             Some(view) => view,
             None => match self.client.core.view() {

@@ -20,7 +20,6 @@ const ENVELOPE_BYTES: usize = 64;
 const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
 const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
 const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
-const TOO_MANY: &str = "etcdserver: too many requests";
 
 struct Watcher {
     id: i64,
@@ -107,7 +106,7 @@ impl Sessions {
                 self.streams.insert(stream, Session { outbox, place, ids, watchers, next_id: 0, tick: None });
             }
             Ask::Create(stream, create, cost) => self.create(stream, create, cost, now),
-            Ask::Refuse(stream) => self.refuse(stream, TOO_MANY),
+            Ask::Refuse(stream, reason) => self.refuse(stream, reason),
             Ask::Cancel(stream, id) => self.cancel(stream, id),
             Ask::Progress(stream) => self.progress(stream),
             Ask::Room(stream) => {
@@ -142,11 +141,11 @@ impl Sessions {
         if create.range.start.is_empty() && create.range.end == RangeEnd::Single {
             create.range.start = Bytes::from_static(b"\0");
         }
-        let header = header(self.shown.max(self.hub.revision()));
         if let Some(reason) = refusal(session, &create) {
             session.place.give(Kind::Watches, cost);
             return self.refuse(stream, reason);
         }
+        let header = header(self.shown.max(self.hub.revision()));
         let id = session.choose_id(create.watch_id);
         let spec = WatchSpec {
             range: create.range,

@@ -27,6 +27,8 @@ use super::outbox::Backlog;
 use super::pump::{self, Feed, Pump};
 use super::waiters::Waiters;
 use super::{Node, Parts, compactor, ids};
+use crate::auth::passwords::Passwords;
+use crate::auth::tokens::Tokens;
 use crate::config::{Config, Media, Profile};
 use crate::failure::Failure;
 use crate::http::listen::{Apps, Listeners};
@@ -146,6 +148,7 @@ async fn assemble(
     let command_bytes_max = log.0.entry_bytes_max().min(config.request_bytes_max as u64);
     let waiters = Arc::new(Waiters::default());
     let leases = Arc::new(LeaseClock::new(clock.clone()));
+    let tokens = Arc::new(Tokens::open(&config.auth.tokens, clock.clone())?);
     let pump_shared = Arc::new(pump::Shared::default());
     let (chores, chore_queue) = Chores::queue();
     let (position_sender, position) = watch::channel(applied);
@@ -156,6 +159,8 @@ async fn assemble(
         waiters: waiters.clone(),
         feed: Feed(pump_shared.clone()),
         leases: leases.clone(),
+        tokens: tokens.clone(),
+        born_after: log.1.last.map_or(0, |last| last.index),
         position: position_sender,
         scrubbed: scrubbed_sender,
         nudge_flush: Box::new(move || nudge.nudge()),
@@ -202,6 +207,7 @@ async fn assemble(
     let (reads, read_queue) = mpsc::channel(READS_MAX);
     parts.tasks.push(raft.spawn(core::serve_barriers(raft.clone(), read_queue)));
     let auto_compaction = config.auto_compaction;
+    let passwords = Passwords::new(config.auth.bcrypt_cost);
     let profile = config.profile;
     let budget = Budget::new(profile);
     let counter = AtomicU64::new(entropy.next_u64() >> 8);
@@ -220,6 +226,8 @@ async fn assemble(
         leases,
         pump: pump_shared,
         chores,
+        tokens,
+        passwords,
         failure,
         stop: CancellationToken::new(),
         counter,

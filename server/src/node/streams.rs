@@ -1,16 +1,25 @@
 //! A watch stream as its reader holds it.
 use std::sync::Arc;
 
+use bramble_store::auth::Need;
 use bramble_store::types::RangeEnd;
 use bramble_store::watch::StreamId;
 use bytes::Bytes;
 
-use super::answers::{Header, WatchCreate, WatchResponse};
+use super::answers::{Caller, Header, WatchCreate, WatchResponse};
 use super::budget::{Kind, Place, watch_cost};
 use super::core::Core;
-use super::error::{Error, NotNow};
+use super::error::{Error, NotNow, Refusal};
 use super::outbox::Outbox;
 use super::pump::Ask;
+
+const TOO_MANY: &str = "etcdserver: too many requests";
+// Whole statuses as text, unlike every other error of etcd's.
+const INVALID_TOKEN: &str = "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token";
+const USER_EMPTY: &str = "rpc error: code = InvalidArgument desc = etcdserver: user name is empty";
+const REVISION_OLD: &str =
+    "rpc error: code = InvalidArgument desc = etcdserver: revision of auth store is old";
+const PERMISSION_DENIED: &str = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
 
 /// One watch stream: many watchers, one ordered sequence of responses.
 pub struct WatchStream {
@@ -22,6 +31,7 @@ pub struct WatchStream {
 #[derive(Clone)]
 pub struct WatchRequests {
     core: Arc<Core>,
+    caller: Caller,
     stream: StreamId,
     outbox: Arc<Outbox>,
     place: Arc<Place>,
@@ -35,13 +45,19 @@ pub struct WatchResponses {
 }
 
 impl WatchStream {
-    pub(super) fn open(core: &Arc<Core>, stream: StreamId, place: Arc<Place>) -> Result<WatchStream, NotNow> {
+    pub(super) fn open(
+        core: &Arc<Core>,
+        caller: &Caller,
+        stream: StreamId,
+        place: Arc<Place>,
+    ) -> Result<WatchStream, NotNow> {
         let outbox = Arc::new(Outbox::new(core.backlog.clone()));
         if !core.pump.ask(Ask::Open(stream, outbox.clone(), place.clone())) {
             return Err(NotNow::Stopped);
         }
+        let caller = caller.clone();
         Ok(WatchStream {
-            requests: WatchRequests { core: core.clone(), stream, outbox: outbox.clone(), place },
+            requests: WatchRequests { core: core.clone(), caller, stream, outbox: outbox.clone(), place },
             responses: WatchResponses { core: core.clone(), stream, outbox },
         })
     }
@@ -88,6 +104,9 @@ impl WatchRequests {
     /// # Errors
     /// As there.
     pub async fn create(&self, mut create: WatchCreate) -> Result<(), Error> {
+        if let Some(reason) = self.refusal(&create).await? {
+            return self.ask(Ask::Refuse(self.stream, reason)).await;
+        }
         // A key may be a slice of a much larger buffer, and a watcher may live long.
         let mut key_bytes = own(&mut create.range.start);
         if let RangeEnd::Before(end) = &mut create.range.end {
@@ -99,7 +118,29 @@ impl WatchRequests {
             return self.ask(Ask::Create(self.stream, create, cost)).await;
         }
         self.place.count_refusal(Kind::Watches);
-        self.ask(Ask::Refuse(self.stream)).await
+        self.ask(Ask::Refuse(self.stream, TOO_MANY)).await
+    }
+
+    /// Why the caller may not have the watcher, in etcd's words. It is asked once: a running watcher
+    /// outlives the permission, as in etcd.
+    async fn refusal(&self, create: &WatchCreate) -> Result<Option<&'static str>, Error> {
+        // Refused for that first.
+        if create.start_revision < 0 {
+            return Ok(None);
+        }
+        let mut range = create.range.clone();
+        if range.start.is_empty() {
+            range.start = Bytes::from_static(b"\0");
+        }
+        let seen = self.core.seen(&self.caller).await;
+        match seen.and_then(|seen| self.core.permit(&seen, &[Need::Read(range)])) {
+            Ok(()) => Ok(None),
+            Err(Error::NotNow(NotNow::InvalidToken)) => Ok(Some(INVALID_TOKEN)),
+            Err(Error::Refused(Refusal::UserEmpty)) => Ok(Some(USER_EMPTY)),
+            Err(Error::Refused(Refusal::AuthRevisionOld)) => Ok(Some(REVISION_OLD)),
+            Err(Error::Refused(_)) => Ok(Some(PERMISSION_DENIED)),
+            Err(other) => Err(other),
+        }
     }
 
     /// See [`WatchStream::cancel`].

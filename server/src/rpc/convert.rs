@@ -4,6 +4,8 @@
 //! is refused here, in the order in which etcd looks at a request, which is why the store's static
 //! checks of single operations run here too, before the next operation is looked at.
 //! Answers: the outermost has a whole header, one inside a transaction only the revision.
+pub mod auth;
+
 use bramble_proto::etcdserverpb as pb;
 use bramble_proto::etcdserverpb::compare::{
     CompareResult as PbResult, CompareTarget as PbTarget, TargetUnion,

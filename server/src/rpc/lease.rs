@@ -58,7 +58,7 @@ impl Lease for Service {
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         let (caller, asked) = open(request)?;
         // Refused at once, not at the first request.
-        require_leader(&self.client, &caller).await?;
+        require_leader(&self.client, &caller)?;
         let leaderless = leaderless(&self.client, &caller);
         let session = KeepAlives { client: self.client.clone(), caller, asked, leaderless };
         let answers = stream::unfold(Some(session), |session| async {

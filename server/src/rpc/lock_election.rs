@@ -107,7 +107,7 @@ impl Election for Elections {
         request: Request<election::LeaderRequest>,
     ) -> Result<Response<Self::ObserveStream>, Status> {
         let (caller, request) = open(request)?;
-        require_leader(&self.client, &caller).await?;
+        require_leader(&self.client, &caller)?;
         let observed = self.client.observe(&caller, &request.name);
         let session = (observed, leaderless(&self.client, &caller), self.client.clone());
         let leaders = stream::unfold(Some(session), |session| async {

@@ -1,12 +1,13 @@
 //! etcd's gRPC API: each service is the in-process [`Client`] plus conversion.
 //!
 //! ```text
-//! bytes ─ message_limit ─► tonic, prost ─► convert ─► Client ─► convert ─► bytes
-//!                                            └ errors ─► status (etcd's codes and texts)
+//! bytes ─ access ─ message_limit ─► tonic, prost ─► convert ─► Client ─► convert ─► bytes
+//!                                                     └ errors ─► status (etcd's codes and texts)
 //! ```
 //!
 //! Nothing here decides anything about keys, leases or members: a check that an embedder needs too
 //! is inside [`Client`]. What is not served yet answers `Unimplemented`, never a made-up success.
+mod access;
 mod auth;
 mod cluster;
 mod convert;
@@ -29,11 +30,11 @@ use bramble_proto::etcdserverpb::watch_server::WatchServer;
 use bramble_proto::health::health_server::HealthServer;
 use bramble_proto::v3electionpb::election_server::ElectionServer;
 use bramble_proto::v3lockpb::lock_server::LockServer;
-use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::{Request, Status};
 
 use crate::node::client::{Caller, Client};
+use access::Guarded;
 use message_limit::Limited;
 use slow::Slow;
 pub use slow::Thresholds;
@@ -76,11 +77,14 @@ pub fn routes(client: Client, limits: RpcLimits) -> Routes {
     macro_rules! limited {
         ($server:ident, $service:expr) => {
             Slow::new(
-                Limited::new(
-                    $server::new($service)
-                        .max_decoding_message_size(usize::MAX)
-                        .max_encoding_message_size(usize::MAX),
-                    message_bytes_max,
+                Guarded::new(
+                    Limited::new(
+                        $server::new($service)
+                            .max_decoding_message_size(usize::MAX)
+                            .max_encoding_message_size(usize::MAX),
+                        message_bytes_max,
+                    ),
+                    client.clone(),
                 ),
                 limits.slow,
             )
@@ -92,29 +96,18 @@ pub fn routes(client: Client, limits: RpcLimits) -> Routes {
         .add_service(limited!(LeaseServer, lease::Service::new(client.clone())))
         .add_service(limited!(ClusterServer, cluster::Service::new(client.clone())))
         .add_service(limited!(MaintenanceServer, maintenance::Service::new(client.clone())))
-        .add_service(limited!(AuthServer, auth::Service))
+        .add_service(limited!(AuthServer, auth::Service::new(client.clone())))
         .add_service(limited!(LockServer, lock_election::Locks::new(client.clone())))
         .add_service(limited!(ElectionServer, lock_election::Elections::new(client.clone())))
-        .add_service(limited!(HealthServer, health::Service::new(client)))
+        .add_service(limited!(HealthServer, health::Service::new(client.clone())))
 }
 
 /// Takes a request apart: who asks, and what.
-fn open<T>(request: Request<T>) -> Result<(Caller, T), Status> {
-    let caller = caller(request.metadata())?;
+fn open<T>(mut request: Request<T>) -> Result<(Caller, T), Status> {
+    // Only what went past the table of access has one.
+    let caller = request.extensions_mut().remove::<Caller>();
+    let caller = caller.ok_or_else(|| Status::internal("a call that nobody was asked about"))?;
     Ok((caller, request.into_inner()))
-}
-
-/// What the metadata say of the caller. Every served RPC comes through here, so this is the place
-/// where tokens will be looked at.
-fn caller(metadata: &MetadataMap) -> Result<Caller, Status> {
-    // Header values are bytes; this one becomes a label of a metric.
-    if let Some(version) = metadata.get("client-api-version")
-        && std::str::from_utf8(version.as_bytes()).is_err()
-    {
-        return Err(Status::invalid_argument("etcdserver: invalid client api version"));
-    }
-    let require_leader = metadata.get("hasleader").is_some_and(|value| value.as_bytes() == b"true");
-    Ok(Caller { require_leader, ..Caller::default() })
 }
 
 /// The answer of an RPC that this version does not serve.
@@ -123,13 +116,9 @@ fn unserved(rpc: &'static str) -> Status {
 }
 
 /// Refuses a caller that asked for a leader (the `hasleader` metadata) while this member sees none.
-/// Only for RPCs whose call of the client does not look: it is answered without a leader, or is made
-/// later.
-async fn require_leader(client: &Client, caller: &Caller) -> Result<(), Status> {
-    if caller.require_leader && client.status(caller).await.map_err(status::of)?.body.leader == 0 {
-        return Err(status::no_leader());
-    }
-    Ok(())
+/// Only for RPCs whose call of the client is made later.
+fn require_leader(client: &Client, caller: &Caller) -> Result<(), Status> {
+    client.has_leader(caller).map_err(status::of)
 }
 
 /// Runs until a stream of this caller has to end because the member is without a leader; for ever
@@ -149,34 +138,4 @@ fn leaderless(client: &Client, caller: &Caller) -> std::pin::Pin<Box<dyn Future<
             () = client.leader_lost() => {}
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tonic::metadata::MetadataValue;
-
-    #[test]
-    fn a_caller_requires_a_leader_only_by_the_exact_word() {
-        for (value, required) in [("true", true), ("false", false), ("TRUE", false), ("", false)] {
-            let mut metadata = MetadataMap::new();
-            metadata.insert("hasleader", value.parse().expect("ASCII"));
-            assert_eq!(caller(&metadata).expect("a good caller").require_leader, required, "{value:?}");
-        }
-        assert!(!caller(&MetadataMap::new()).expect("a good caller").require_leader);
-    }
-
-    #[test]
-    fn a_client_version_that_is_not_text_is_refused() {
-        let mut headers = http::HeaderMap::new();
-        let value = http::HeaderValue::from_bytes(b"3.5\xff").expect("legal in HTTP");
-        headers.insert("client-api-version", value);
-        let refusal = caller(&MetadataMap::from_headers(headers)).expect_err("a refusal");
-        assert_eq!(refusal.code(), tonic::Code::InvalidArgument);
-        assert_eq!(refusal.message(), "etcdserver: invalid client api version");
-
-        let mut metadata = MetadataMap::new();
-        metadata.insert("client-api-version", MetadataValue::from_static("3.5.30"));
-        assert!(caller(&metadata).is_ok());
-    }
 }

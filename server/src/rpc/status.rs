@@ -59,6 +59,8 @@ fn invalid_row(invalid: &Invalid) -> (Code, &'static str) {
         Invalid::SortedPages => (Unimplemented, "RangeStream does not support custom sort orders"),
         Invalid::FilteredPages => (Unimplemented, "RangeStream does not support revision filters"),
         Invalid::TtlTooLarge { .. } => (OutOfRange, "etcdserver: too large lease TTL"),
+        // Go's bcrypt speaks here, and etcd passes it on without a code.
+        Invalid::PasswordTooLong => (Code::Unknown, "bcrypt: password length exceeds 72 bytes"),
         Invalid::DowngradeFormat => (InvalidArgument, "etcdserver: wrong downgrade target version format"),
         Invalid::DowngradeTarget => (InvalidArgument, "etcdserver: invalid downgrade target version"),
     }
@@ -112,7 +114,7 @@ fn refusal_row(refusal: &Refusal) -> (Code, &'static str) {
 }
 
 fn not_now_row(not_now: NotNow) -> (Code, &'static str) {
-    use Code::{InvalidArgument, ResourceExhausted, Unavailable, Unimplemented};
+    use Code::{InvalidArgument, ResourceExhausted, Unauthenticated, Unavailable, Unimplemented};
     match not_now {
         NotNow::NoLeader => (Unavailable, "etcdserver: no leader"),
         NotNow::Stopped => (Unavailable, "etcdserver: server stopped"),
@@ -122,6 +124,9 @@ fn not_now_row(not_now: NotNow) -> (Code, &'static str) {
         NotNow::TooLarge => (InvalidArgument, "etcdserver: request is too large"),
         NotNow::LeaderChanged => (Unavailable, "etcdserver: leader changed"),
         NotNow::ReadTimedOut => (Unavailable, "etcdserver: request timed out"),
+        NotNow::InvalidToken => (Unauthenticated, "etcdserver: invalid auth token"),
+        // In etcd this one has no code; it comes as it is.
+        NotNow::VerifyOnly => (Code::Unknown, "auth: token signing attempted with verify-only key"),
         NotNow::Unsupported(_) => (Unimplemented, "not served by this version of Bramble"),
     }
 }
@@ -146,7 +151,10 @@ mod tests {
     /// etcd's table again, written down independently: number of the code, then the text.
     #[test]
     fn every_error_has_etcds_code_and_text() {
-        let table: [(Error, i32, &str); 52] = [
+        let table: [(Error, i32, &str); 55] = [
+            (Invalid::PasswordTooLong.into(), 2, "bcrypt: password length exceeds 72 bytes"),
+            (NotNow::InvalidToken.into(), 16, "etcdserver: invalid auth token"),
+            (NotNow::VerifyOnly.into(), 2, "auth: token signing attempted with verify-only key"),
             (Invalid::EmptyKey.into(), 3, "etcdserver: key is not provided"),
             (Invalid::ValueProvided.into(), 3, "etcdserver: value is provided"),
             (Invalid::LeaseProvided.into(), 3, "etcdserver: lease is provided"),
