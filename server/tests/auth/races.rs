@@ -1,0 +1,90 @@
+//! Permissions that change while a request is under way.
+use super::*;
+use bramble_server::node::client::{Consistency, WatchCreate, WatchResponse, WatchStream};
+use bramble_server::node::error::{Error, Refusal};
+use bramble_store::types::{KeyRange, PutRequest, RangeRequest};
+use tokio::time::Instant;
+
+/// The first check looks at the state before the proposal. What it let through is checked again when it
+/// is applied: with the permission gone since then the write is refused, and nothing is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permission_revoked_before_the_write_is_applied() {
+    let world = World::populated().await;
+    let (client, root, exact) = (world.client(), Caller::user("root"), Caller::user("exact"));
+    let deadline = Instant::now() + PATIENCE;
+    let mut refused_late = 0;
+    for round in 0.. {
+        let key = bytes(&format!("b{round}"));
+        let put = PutRequest { key: key.clone(), value: bytes("v"), ..PutRequest::default() };
+        let range = KeyRange::from_wire(bytes("b"), bytes("d"));
+        let revoke = {
+            let (client, root) = (client.clone(), root.clone());
+            tokio::spawn(async move { client.role_revoke_permission(&root, "ranger", range).await })
+        };
+        let wrote = client.put(&exact, put).await;
+        revoke.await.expect("no panic").expect("revoked");
+        let request = RangeRequest::new(KeyRange::single(key));
+        let there = client.range(&root, request, Consistency::Linearizable).await.expect("the range");
+        match wrote {
+            Ok(_) => assert_eq!(there.body.kvs.len(), 1),
+            // Refused before it was proposed: too late for this test.
+            Err(Error::Refused(Refusal::PermissionDenied)) => assert_eq!(there.body.kvs.len(), 0),
+            Err(Error::Refused(Refusal::AuthRevisionOld)) => {
+                assert_eq!(there.body.kvs.len(), 0);
+                refused_late += 1;
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+        if refused_late > 0 {
+            println!("round {round}: refused when it was applied");
+            break;
+        }
+        assert!(Instant::now() < deadline, "{round} rounds, and none was overtaken by the revocation");
+        let token = world.log_in("root").await;
+        world.grant(Some(&token), "ranger", 1, "b", "d").await.expect("granted again");
+    }
+    world.stop().await;
+}
+
+/// The permission is asked for when the watcher is made; a running one goes on, as in etcd.
+#[tokio::test]
+async fn a_running_watcher_outlives_its_permission() {
+    let world = World::populated().await;
+    let (client, root, exact) = (world.client(), Caller::user("root"), Caller::user("exact"));
+    let mut stream = client.watch(&exact).await.expect("a stream");
+    stream.create(create("a")).await.expect("asked");
+    let created = next(&mut stream).await;
+    assert!(created.created && !created.canceled, "{created:?}");
+
+    let range = KeyRange::from_wire(bytes("a"), bytes("c"));
+    client.role_revoke_permission(&root, "ranger", range).await.expect("revoked");
+    let put = PutRequest { key: bytes("a"), value: bytes("v"), ..PutRequest::default() };
+    client.put(&root, put).await.expect("put");
+    assert_eq!(next(&mut stream).await.events.len(), 1, "it goes on");
+    stream.create(create("a")).await.expect("asked");
+    let refused = next(&mut stream).await;
+    assert!(refused.created && refused.canceled && refused.watch_id == -1, "{refused:?}");
+    assert_eq!(
+        refused.cancel_reason,
+        "rpc error: code = PermissionDenied desc = etcdserver: permission denied"
+    );
+    world.stop().await;
+}
+
+fn create(key: &str) -> WatchCreate {
+    WatchCreate {
+        range: KeyRange::single(bytes(key)),
+        start_revision: 0,
+        progress_notify: false,
+        no_put: false,
+        no_delete: false,
+        prev_kv: false,
+        watch_id: 0,
+        fragment: false,
+    }
+}
+
+async fn next(stream: &mut WatchStream) -> WatchResponse {
+    let next = tokio::time::timeout(PATIENCE, stream.next()).await.expect("in time");
+    next.expect("the stream goes on").expect("a response")
+}
