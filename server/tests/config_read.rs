@@ -3,7 +3,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bramble_server::config::{
-    self, AutoCompaction, Config, ConfigError, Invocation, ListenAddr, LogOutput, Media, Notice, Profile,
+    self, AuthSettings, AutoCompaction, Config, ConfigError, Invocation, JwtSettings, ListenAddr, LogOutput,
+    Media, Notice, Profile, SignMethod, TokenKind,
 };
 
 type Env<'a> = &'a [(&'a str, &'a str)];
@@ -108,7 +109,23 @@ fn a_wrong_command_line_ends_with_etcds_status() {
         (&["--initial-cluster-state=existing"], "joining a cluster is not served yet", 1),
         (&["--cert-file=/x"], "belong together", 1),
         (&["--cert-file=/x", "--key-file=/y", "--client-cert-auth"], "--trusted-ca-file", 1),
-        (&["--client-cert-allowed-hostname=a.test"], "--trusted-ca-file", 1),
+        (
+            &["--cert-file=/x", "--key-file=/y", "--client-cert-allowed-hostname=a.test"],
+            "--trusted-ca-file",
+            1,
+        ),
+        (&["--auth-token=magic"], "`simple`, or `jwt`", 2),
+        (&["--auth-token=jwt"], "it needs sign-method=", 2),
+        (&["--auth-token=jwt,sign-method"], "name=value", 2),
+        (&["--auth-token=jwt,sign-method=ES512,priv-key=/k"], "one of HS256", 2),
+        (&["--auth-token=jwt,sign-method=none,priv-key=/k"], "one of HS256", 2),
+        (&["--auth-token=jwt,sign-method=RS256"], "priv-key=FILE, pub-key=FILE or both", 2),
+        (&["--auth-token=jwt,sign-method=HS256,pub-key=/k"], "HMAC needs priv-key", 2),
+        (&["--auth-token=jwt,sign-method=RS256,priv-key=/k,priv-key=/l"], "twice", 2),
+        (&["--auth-token=jwt,sign-method=RS256,priv-key=/k,ttl=soon"], "ttl is a time", 2),
+        (&["--auth-token-ttl=-1"], "whole number", 2),
+        (&["--bcrypt-cost=3"], "from 4 to 31", 2),
+        (&["--bcrypt-cost=32"], "from 4 to 31", 2),
         (&["--feature-gates=Lonely"], "Name=true", 2),
         (&["--config-file=/nonexistent/etcd.yml"], "/nonexistent/etcd.yml", 1),
     ];
@@ -204,6 +221,32 @@ fn kubeadms_command_line() {
         "--experimental-watch-progress-notify-interval=5s",
     ];
     assert_eq!(run(&older, &[]).0.watch_progress, Duration::from_secs(5));
+}
+
+#[test]
+fn logins_and_passwords() {
+    let auth = |argv: &[&str]| parse(argv).auth;
+    let simple = |ttl_s| TokenKind::Simple { ttl: Duration::from_secs(ttl_s) };
+    assert_eq!(auth(&[]), AuthSettings { tokens: simple(300), bcrypt_cost: 10 });
+    let given = auth(&["--auth-token=simple", "--auth-token-ttl=60", "--bcrypt-cost=4"]);
+    assert_eq!(given, AuthSettings { tokens: simple(60), bcrypt_cost: 4 });
+    assert_eq!(auth(&["--auth-token-ttl=0"]).tokens, simple(300), "0 is the default, as in etcd");
+    assert_eq!(auth(&["--auth-token="]).tokens, TokenKind::None);
+
+    let jwt = |options: &str| auth(&[&format!("--auth-token=jwt,{options}")]).tokens;
+    let rsa = JwtSettings {
+        method: SignMethod::RS512,
+        public_key_file: Some("/k/app.pub".into()),
+        private_key_file: Some("/k/app.key".into()),
+        ttl: Duration::from_secs(600),
+    };
+    let all = jwt("pub-key=/k/app.pub,priv-key=/k/app.key,sign-method=RS512,ttl=10m");
+    assert_eq!(all, TokenKind::Jwt(rsa.clone()));
+    let ttl = Duration::from_secs(300);
+    let public = jwt("sign-method=RS512,pub-key=/k/app.pub");
+    assert_eq!(public, TokenKind::Jwt(JwtSettings { private_key_file: None, ttl, ..rsa }));
+    let argv = ["bramble", "--auth-token=jwt,sign-method=HS256,priv-key=/k,colour=red"];
+    assert!(warned(&run(&argv, &[]).1, "unknown option colour"));
 }
 
 #[test]

@@ -46,6 +46,35 @@ async fn a_permission_revoked_before_the_write_is_applied() {
     world.stop().await;
 }
 
+/// A range in chunks ends when users or roles have changed since it was allowed.
+#[tokio::test]
+async fn a_stream_of_a_range_does_not_outlive_its_permission() {
+    let world = World::populated().await;
+    let (client, root, exact) = (world.client(), Caller::user("root"), Caller::user("exact"));
+    for n in 0..40 {
+        let put = PutRequest { key: bytes(&format!("a{n}")), value: bytes("v"), ..PutRequest::default() };
+        client.put(&root, put).await.expect("put");
+    }
+    let range = KeyRange::from_wire(bytes("a"), bytes("c"));
+    let open = || client.range_stream(&exact, RangeRequest::new(range.clone()), Consistency::Serializable);
+    let mut undisturbed = open().await.expect("allowed");
+    let mut read = 0;
+    while let Some(chunk) = undisturbed.next().await {
+        read += chunk.expect("a chunk").kvs.len();
+    }
+    assert_eq!(read, 40);
+
+    let mut stream = open().await.expect("allowed");
+    let first = stream.next().await.expect("a chunk").expect("no error");
+    assert!(first.end.is_none(), "there is more to come");
+    client.role_revoke_permission(&root, "ranger", range.clone()).await.expect("revoked");
+    let refused = stream.next().await.expect("an answer").expect_err("a refusal");
+    assert_eq!(refused, Refusal::AuthRevisionOld.into());
+    assert!(stream.next().await.is_none(), "that was the end");
+    assert_eq!(open().await.err(), Some(Refusal::PermissionDenied.into()));
+    world.stop().await;
+}
+
 /// The permission is asked for when the watcher is made; a running one goes on, as in etcd.
 #[tokio::test]
 async fn a_running_watcher_outlives_its_permission() {
