@@ -12,8 +12,10 @@ use std::sync::Arc;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio_util::sync::CancellationToken;
 
-use super::serve::{self, App, Limits};
-use crate::config::{Config, ListenAddr, ListenUrl};
+use super::hall::Hall;
+use super::serve::{self, App, Door, Inside, Limits};
+use crate::config::{Config, ListenAddr, ListenUrl, Profile};
+use crate::node::budget::Budget;
 use crate::tls::{Identity, TlsError};
 
 /// Connections that the system holds for us until they are accepted.
@@ -60,6 +62,8 @@ pub struct Apps {
     pub http: axum::Router,
     /// The listeners for probes.
     pub metrics: axum::Router,
+    /// What clients may take of the member's memory.
+    pub budget: Arc<Budget>,
 }
 
 /// Which of the apps a listener serves.
@@ -159,6 +163,9 @@ impl Listeners {
     /// Serves until `stop`; then finishes open requests and closes what is left (watches) after
     /// [`serve::GRACE`]. Must be called inside a tokio runtime; await the handle after `stop`.
     pub fn serve(self, apps: Apps, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
+        let clients = Hall::new(apps.budget);
+        // Whatever clients do, probes are answered.
+        let probes = Hall::new(Budget::new(Profile::Pi));
         let mut doors = Vec::new();
         for bound in self.bound {
             let app = match bound.role {
@@ -169,8 +176,9 @@ impl Listeners {
                 Role::ClientHttp => App { rpc: None, http: apps.http.clone(), remote: None },
                 Role::Metrics => App { rpc: None, http: apps.metrics.clone(), remote: None },
             };
+            let hall = if bound.role == Role::Metrics { probes.clone() } else { clients.clone() };
             let identity = self.identity.clone().filter(|_| bound.tls);
-            doors.push((bound.socket, app, identity));
+            doors.push(Door { socket: bound.socket, inside: Inside { app, hall, identity } });
         }
         tokio::spawn(serve::run(doors, self.limits, stop))
     }

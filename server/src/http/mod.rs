@@ -1,7 +1,9 @@
 //! Plain HTTP beside gRPC: health, version, and the listeners that serve both.
 mod authority;
 mod first_bytes;
+mod hall;
 pub mod health;
+mod held;
 mod huffman;
 pub mod listen;
 mod serve;

@@ -3,16 +3,15 @@
 //! Every wait has a bound. A connection has [`FIRST_BYTES`] for its handshake and as much again for
 //! its first bytes; only so many may be that far at once, in all and from one address; a slow header
 //! is cut off by hyper. Nothing ends the accept loop but `stop`: a full file table is waited out.
-use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::response::Response;
-use http::{Request, StatusCode, header};
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -26,8 +25,12 @@ use tracing::{debug, warn};
 
 use super::authority::CleanAuthority;
 use super::first_bytes::FirstBytes;
+use super::hall::{Guest, Hall, Visit};
+use super::held::Held;
 use super::listen::Socket;
-use crate::rpc::Remote;
+use crate::node::budget::{Kind, Share};
+use crate::node::error::NotNow;
+use crate::rpc::{self, Remote};
 use crate::tls::{Identity, PeerName};
 
 /// What is left this long after `stop` is closed: open watches, and requests that found no quorum.
@@ -36,10 +39,6 @@ pub const GRACE: Duration = Duration::from_secs(3);
 const FIRST_BYTES: Duration = Duration::from_secs(10);
 /// Bound on the header of an HTTP/1.1 request, and on the silence between two requests.
 const HEADER: Duration = Duration::from_secs(30);
-/// Connections that have not said anything yet, in all.
-const SILENT_MAX: usize = 512;
-/// The same from one address: above what an API server opens at once.
-const SILENT_PER_ADDRESS_MAX: usize = 256;
 /// Flow-control windows: big answers and snapshots are throttled by the default of 64 KiB.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
@@ -67,24 +66,57 @@ pub(super) struct App {
 }
 
 impl App {
-    async fn answer(mut self, mut request: Request<Incoming>, peer: Option<PeerName>) -> Response {
+    async fn answer(
+        mut self,
+        mut request: Request<Incoming>,
+        share: &Arc<Share>,
+        peer: Option<PeerName>,
+    ) -> Response {
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        let Some(place) = share.place(kind_of(is_grpc, request.uri().path())) else {
+            return too_many(is_grpc);
+        };
+        request.extensions_mut().insert(place.clone());
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }
         if let Some(remote) = self.remote.take() {
             request.extensions_mut().insert(remote);
         }
-        let content_type = request.headers().get(header::CONTENT_TYPE);
-        let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
         let router = match &mut self.rpc {
             Some(rpc) if is_grpc => rpc,
             _ => &mut self.http,
         };
         match router.call(request).await {
-            Ok(response) => response,
+            Ok(response) => response.map(|body| Body::new(Held::new(body, place))),
             Err(never) => match never {},
         }
     }
+}
+
+/// What a request takes a place of.
+fn kind_of(is_grpc: bool, path: &str) -> Kind {
+    match path {
+        _ if is_grpc => rpc::kind_of(path),
+        "/v3/watch" => Kind::WatchStreams,
+        "/v3/lease/keepalive" | "/v3/election/observe" | "/v3/maintenance/snapshot" => Kind::OtherStreams,
+        _ => Kind::Requests,
+    }
+}
+
+/// The answer when there is no place left.
+fn too_many(is_grpc: bool) -> Response {
+    let status = rpc::status::of(NotNow::TooManyRequests);
+    if is_grpc {
+        return status.into_http();
+    }
+    let text = status.message();
+    let body = format!(r#"{{"error":"{text}","code":{},"message":"{text}"}}"#, status.code() as i32);
+    let mut response = (StatusCode::TOO_MANY_REQUESTS, body).into_response();
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
 }
 
 /// A router that knows nothing, and says so as Go's does.
@@ -95,22 +127,31 @@ pub(super) fn not_found() -> Router {
 /// What all connections share.
 struct House {
     limits: Limits,
-    silent: Arc<Silent>,
     stop: CancellationToken,
     connections: TaskTracker,
 }
 
+/// A socket, and what is behind it.
+pub(super) struct Door {
+    pub socket: Socket,
+    pub inside: Inside,
+}
+
+/// What a connection finds behind a door.
+#[derive(Clone)]
+pub(super) struct Inside {
+    pub app: App,
+    pub hall: Arc<Hall>,
+    /// With TLS.
+    pub identity: Option<Arc<Identity>>,
+}
+
 /// Serves all sockets until `stop`, then waits for their connections.
-pub(super) async fn run(
-    doors: Vec<(Socket, App, Option<Arc<Identity>>)>,
-    limits: Limits,
-    stop: CancellationToken,
-) {
-    let silent = Arc::new(Silent::default());
-    let house = Arc::new(House { limits, silent, stop, connections: TaskTracker::new() });
+pub(super) async fn run(doors: Vec<Door>, limits: Limits, stop: CancellationToken) {
+    let house = Arc::new(House { limits, stop, connections: TaskTracker::new() });
     let loops = TaskTracker::new();
-    for (socket, app, identity) in doors {
-        loops.spawn(accept(house.clone(), socket, app, identity));
+    for Door { socket, inside } in doors {
+        loops.spawn(accept(house.clone(), socket, inside));
     }
     loops.close();
     loops.wait().await;
@@ -118,7 +159,7 @@ pub(super) async fn run(
     house.connections.wait().await;
 }
 
-async fn accept(house: Arc<House>, socket: Socket, app: App, identity: Option<Arc<Identity>>) {
+async fn accept(house: Arc<House>, socket: Socket, inside: Inside) {
     // The file of a unix socket lives as long as this loop.
     let (tcp, unix, _file) = match socket {
         Socket::Tcp(listener) => (TcpListener::from_std(listener).ok(), None, None),
@@ -128,7 +169,7 @@ async fn accept(house: Arc<House>, socket: Socket, app: App, identity: Option<Ar
     loop {
         let accepted = tokio::select! {
             () = house.stop.cancelled() => return,
-            accepted = accept_one(&house, tcp.as_ref(), unix.as_ref(), &app, identity.as_ref()) => accepted,
+            accepted = accept_one(&house, tcp.as_ref(), unix.as_ref(), &inside) => accepted,
         };
         let Err(error) = accepted else { continue };
         if is_about_one_connection(&error) {
@@ -146,20 +187,19 @@ async fn accept_one(
     house: &Arc<House>,
     tcp: Option<&TcpListener>,
     unix: Option<&UnixListener>,
-    app: &App,
-    identity: Option<&Arc<Identity>>,
+    inside: &Inside,
 ) -> io::Result<()> {
-    let (mut app, identity) = (app.clone(), identity.cloned());
+    let mut inside = inside.clone();
     if let Some(listener) = tcp {
         let (stream, remote) = listener.accept().await?;
-        app.remote = Some(Remote(remote.to_string().into()));
-        let Some(guest) = house.silent.enter(Some(remote.ip())) else { return Ok(()) };
+        inside.app.remote = Some(Remote(remote.to_string().into()));
+        let Some((visit, guest)) = inside.hall.enter(Some(remote.ip())) else { return Ok(()) };
         stream.set_nodelay(true)?;
-        house.connections.spawn(greet(house.clone(), stream, guest, app, identity));
+        house.connections.spawn(greet(house.clone(), stream, visit, guest, inside));
     } else if let Some(listener) = unix {
         let (stream, _) = listener.accept().await?;
-        let Some(guest) = house.silent.enter(None) else { return Ok(()) };
-        house.connections.spawn(greet(house.clone(), stream, guest, app, identity));
+        let Some((visit, guest)) = inside.hall.enter(None) else { return Ok(()) };
+        house.connections.spawn(greet(house.clone(), stream, visit, guest, inside));
     } else {
         std::future::pending::<()>().await;
     }
@@ -176,12 +216,13 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn greet<S>(house: Arc<House>, stream: S, guest: Guest, app: App, identity: Option<Arc<Identity>>)
+async fn greet<S>(house: Arc<House>, stream: S, visit: Visit, guest: Guest, inside: Inside)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let Inside { app, identity, .. } = inside;
     let Some(identity) = identity else {
-        return converse(house, FirstBytes::new(stream, FIRST_BYTES, guest), app, None).await;
+        return converse(house, FirstBytes::new(stream, FIRST_BYTES, guest), visit, app, None).await;
     };
     let handshake = tokio::time::timeout(FIRST_BYTES, TlsAcceptor::from(identity.config()).accept(stream));
     let stream = tokio::select! {
@@ -193,17 +234,17 @@ where
         },
     };
     let peer = identity.peer_name(stream.get_ref().1);
-    converse(house, FirstBytes::new(stream, FIRST_BYTES, guest), app, peer).await;
+    converse(house, FirstBytes::new(stream, FIRST_BYTES, guest), visit, app, peer).await;
 }
 
-async fn converse<S>(house: Arc<House>, stream: S, app: App, peer: Option<PeerName>)
+async fn converse<S>(house: Arc<House>, stream: S, visit: Visit, app: App, peer: Option<PeerName>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let builder = protocol(house.limits);
     let service = hyper::service::service_fn(move |request| {
-        let (app, peer) = (app.clone(), peer.clone());
-        async move { Ok::<_, std::convert::Infallible>(app.answer(request, peer).await) }
+        let (app, share, peer) = (app.clone(), visit.share().clone(), peer.clone());
+        async move { Ok::<_, std::convert::Infallible>(app.answer(request, &share, peer).await) }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(CleanAuthority::new(stream)), service));
     let ended = tokio::select! {
@@ -230,42 +271,4 @@ fn protocol(limits: Limits) -> auto::Builder<TokioExecutor> {
         .keep_alive_interval((!limits.ping_every.is_zero()).then_some(limits.ping_every))
         .keep_alive_timeout(limits.pong_within);
     builder
-}
-
-/// Counts connections that have not said anything yet.
-#[derive(Default)]
-struct Silent {
-    by_address: Mutex<HashMap<Option<IpAddr>, usize>>,
-}
-
-/// A silent connection's place in the count; dropped when it speaks or goes.
-pub(super) struct Guest {
-    silent: Arc<Silent>,
-    address: Option<IpAddr>,
-}
-
-impl Silent {
-    /// A place, or `None` when there are too many: the connection is closed at once.
-    fn enter(self: &Arc<Silent>, address: Option<IpAddr>) -> Option<Guest> {
-        let mut counts = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let (all, own) = (counts.values().sum::<usize>(), counts.get(&address).copied().unwrap_or(0));
-        if all >= SILENT_MAX || own >= SILENT_PER_ADDRESS_MAX {
-            debug!(all, own, "too many connections that say nothing; closing one");
-            return None;
-        }
-        *counts.entry(address).or_insert(0) += 1;
-        Some(Guest { silent: self.clone(), address })
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        let mut counts = self.silent.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
 }

@@ -169,7 +169,7 @@ pub struct Share {
 impl Share {
     /// A place for a request or a stream; `None` when there is none left.
     pub fn place(self: &Arc<Share>, kind: Kind) -> Option<Arc<Place>> {
-        let place = Place { share: self.clone(), taken: Default::default() };
+        let place = Place { share: self.clone(), kind, taken: Default::default() };
         let placed = place.take(kind, 1);
         if !placed {
             place.count_refusal(kind);
@@ -201,10 +201,16 @@ impl Drop for Share {
 #[derive(Debug)]
 pub struct Place {
     share: Arc<Share>,
+    kind: Kind,
     taken: [AtomicUsize; KINDS.len()],
 }
 
 impl Place {
+    /// What it is a place of.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Takes `amount` more; false when the connection or the member has no more of it.
     pub fn take(&self, kind: Kind, amount: usize) -> bool {
         let (n, budget) = (kind as usize, &self.share.budget);
@@ -232,6 +238,14 @@ impl Place {
     /// This place was refused more of a kind.
     pub fn count_refusal(&self, kind: Kind) {
         self.share.budget.count_refusal(kind);
+    }
+
+    /// Takes `amount` more though there may be none: of what is there already.
+    pub fn take_anyway(&self, kind: Kind, amount: usize) {
+        let n = kind as usize;
+        self.share.used[n].fetch_add(amount, Ordering::Relaxed);
+        self.share.budget.used[n].fetch_add(amount, Ordering::Relaxed);
+        self.taken[n].fetch_add(amount, Ordering::Relaxed);
     }
 
     /// Gives `amount` of what was taken back.

@@ -293,6 +293,7 @@ fn serve(core: &Arc<Core>, listeners: Listeners, client: Client) -> tokio::task:
         rpc: rpc::routes(client.clone(), limits).prepare().into_axum_router(),
         http: http::routes(client.clone()),
         metrics: http::health::probes(client),
+        budget: core.budget.clone(),
     };
     listeners.serve(apps, core.stop.clone())
 }

@@ -1,7 +1,7 @@
 //! etcd's gRPC API: each service is the in-process [`Client`] plus conversion.
 //!
 //! ```text
-//! bytes ─ access ─ message_limit ─► tonic, prost ─► convert ─► Client ─► convert ─► bytes
+//! bytes ─ guard, incoming ─ access ─► tonic, prost ─► convert ─► Client ─► convert ─► bytes
 //!                                                     └ errors ─► status (etcd's codes and texts)
 //! ```
 //!
@@ -11,12 +11,14 @@ mod access;
 mod auth;
 mod cluster;
 mod convert;
+mod deadline;
+mod guard;
 mod health;
+mod incoming;
 mod kv;
 mod lease;
 mod lock_election;
 mod maintenance;
-mod message_limit;
 mod slow;
 pub(crate) mod status;
 mod watch;
@@ -35,7 +37,8 @@ use tonic::{Request, Status};
 
 use crate::node::client::{Caller, Client};
 use access::Guarded;
-use message_limit::Limited;
+use guard::Bounded;
+pub(crate) use guard::kind_of;
 use slow::Slow;
 pub use slow::Thresholds;
 
@@ -73,18 +76,18 @@ impl std::fmt::Display for Remote {
 /// All services of the client port.
 pub fn routes(client: Client, limits: RpcLimits) -> Routes {
     let message_bytes_max = limits.request_bytes_max.saturating_add(MESSAGE_OVERHEAD_BYTES);
-    // tonic's own limits are off: `Limited` says it with gRPC's code and text, and answers have none.
+    // tonic's own limits are off: `Bounded` says it with gRPC's code and text, and answers have none.
     macro_rules! limited {
         ($server:ident, $service:expr) => {
             Slow::new(
-                Guarded::new(
-                    Limited::new(
+                Bounded::new(
+                    Guarded::new(
                         $server::new($service)
                             .max_decoding_message_size(usize::MAX)
                             .max_encoding_message_size(usize::MAX),
-                        message_bytes_max,
+                        client.clone(),
                     ),
-                    client.clone(),
+                    message_bytes_max,
                 ),
                 limits.slow,
             )
@@ -104,9 +107,11 @@ pub fn routes(client: Client, limits: RpcLimits) -> Routes {
 
 /// Takes a request apart: who asks, and what.
 fn open<T>(mut request: Request<T>) -> Result<(Caller, T), Status> {
+    let place = request.extensions_mut().remove();
     // Only what went past the table of access has one.
     let caller = request.extensions_mut().remove::<Caller>();
     let caller = caller.ok_or_else(|| Status::internal("a call that nobody was asked about"))?;
+    let caller = Caller { place, ..caller };
     Ok((caller, request.into_inner()))
 }
 

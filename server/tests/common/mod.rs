@@ -10,6 +10,7 @@ use axum::extract::Request;
 use axum::routing::get;
 use bramble_server::config::Config;
 use bramble_server::http::{Apps, Listeners};
+use bramble_server::node::budget::Budget;
 use bramble_server::tls::PeerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -65,6 +66,7 @@ pub fn serve(config: &Config) -> Served {
             .route("/slow", slow)
             .route("/forever", forever),
         metrics: Router::new().route("/hello", get(|| async { "probes say hello" })),
+        budget: Budget::new(config.profile),
     };
     let stop = CancellationToken::new();
     let handle = listeners.serve(apps, stop.clone());

@@ -1,0 +1,261 @@
+//! The messages of a request, on their way to the decoder. Each follows five bytes: a flag and the
+//! length, big-endian.
+//!
+//! - None is longer than the bound; before one that is, the body ends with the refusal, so that no byte
+//!   of it is ever kept. tonic has a bound too, with another code and text, and it cannot be told.
+//! - A packed one (`grpc-encoding: gzip`, which etcd's server knows, too) is unpacked here, up to the
+//!   same bound: so tonic sees only plain ones, and what is wrong is said in gRPC's words.
+//! - Its bytes are taken from the connection's share before they come; and a message that has begun, or
+//!   a request that consists of one, has to arrive within [`PATIENCE`].
+use std::collections::VecDeque;
+use std::io::Read;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use flate2::bufread::MultiGzDecoder;
+use http_body::{Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
+use tonic::Status;
+use tonic::body::Body;
+
+use super::status;
+use crate::node::budget::{Kind, Place};
+use crate::node::error::{NotNow, Unknown};
+
+/// Bytes before each message.
+const PREFIX_BYTES: usize = 5;
+/// How long a message may take to arrive, once it has begun.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is known of the messages before they come.
+pub(super) struct Terms {
+    /// The longest message.
+    pub(super) bytes_max: usize,
+    /// Whether messages may be packed.
+    pub(super) gzip: bool,
+    /// Whether there may be any number of messages, at any time.
+    pub(super) streams: bool,
+    /// Where they are counted.
+    pub(super) place: Option<Arc<Place>>,
+}
+
+/// A request's body, watched over.
+pub(super) struct Incoming {
+    body: Body,
+    messages: Messages,
+    /// Pieces that are ready.
+    ready: VecDeque<Bytes>,
+    /// Said after them.
+    refusal: Option<Status>,
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+impl Incoming {
+    pub(super) fn new(body: Body, terms: Terms) -> Incoming {
+        let (messages, ready) = (Messages::new(terms), VecDeque::new());
+        Incoming { body, messages, ready, refusal: None, patience: None }
+    }
+
+    /// Nothing comes; has that been so for too long in the middle of a message?
+    fn out_of_patience(&mut self, context: &mut Context<'_>) -> bool {
+        if !self.messages.expected() {
+            self.patience = None;
+            return false;
+        }
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+        patience.as_mut().poll(context).is_ready()
+    }
+}
+
+impl http_body::Body for Incoming {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(piece) = this.ready.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            if let Some(refusal) = this.refusal.take() {
+                return Poll::Ready(Some(Err(refusal)));
+            }
+            let polled = Pin::new(&mut this.body).poll_frame(context)?;
+            if polled.is_pending() && this.out_of_patience(context) {
+                this.refusal = Some(status::of(Unknown::TimedOut));
+                continue;
+            }
+            let Some(frame) = ready!(polled) else {
+                return Poll::Ready(None);
+            };
+            match frame.into_data() {
+                Ok(piece) => this.refusal = this.messages.take(&piece, &mut this.ready).err(),
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ready.is_empty() && self.refusal.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+/// Where we are in a sequence of messages that arrives in pieces.
+struct Messages {
+    terms: Terms,
+    prefix: [u8; PREFIX_BYTES],
+    /// How much of the prefix has arrived.
+    prefix_len: usize,
+    /// What is still to come of the present message.
+    body_left: usize,
+    /// The present message, when it is packed.
+    packed: Option<BytesMut>,
+    /// Whether a message has come whole.
+    complete: bool,
+    /// Bytes taken for the last message.
+    taken: usize,
+}
+
+impl Messages {
+    fn new(terms: Terms) -> Messages {
+        let (prefix, packed) = ([0; PREFIX_BYTES], None);
+        Messages { terms, prefix, prefix_len: 0, body_left: 0, packed, complete: false, taken: 0 }
+    }
+
+    /// Whether the rest of a message, or the only one, is still to come.
+    fn expected(&self) -> bool {
+        self.prefix_len > 0 || self.body_left > 0 || !(self.complete || self.terms.streams)
+    }
+
+    /// Goes over the next piece of the body, and gives on what is fit for the decoder.
+    fn take(&mut self, piece: &Bytes, out: &mut VecDeque<Bytes>) -> Result<(), Status> {
+        // Of the piece, `from..at` was looked at and not given on yet.
+        let (mut from, mut at) = (0, 0);
+        while at < piece.len() {
+            if self.body_left > 0 {
+                let end = at + self.body_left.min(piece.len() - at);
+                self.body_left -= end - at;
+                if let Some(packed) = &mut self.packed {
+                    packed.extend_from_slice(&piece[at..end]);
+                    from = end;
+                }
+                at = end;
+            } else {
+                let begun_here = at.saturating_sub(self.prefix_len).max(from);
+                if let Err(refusal) = self.take_prefix(piece[at]) {
+                    give_on(piece, from..begun_here, out);
+                    return Err(refusal);
+                }
+                at += 1;
+                if self.packed.is_some() {
+                    give_on(piece, from..begun_here, out);
+                    from = at;
+                }
+            }
+            if self.body_left == 0 && self.prefix_len == 0 {
+                self.complete = true;
+                if let Some(packed) = self.packed.take() {
+                    out.push_back(self.unpack(&packed)?);
+                }
+            }
+        }
+        give_on(piece, from..at, out);
+        Ok(())
+    }
+
+    /// The next byte of a prefix; after the last one the length is known.
+    fn take_prefix(&mut self, byte: u8) -> Result<(), Status> {
+        if self.prefix_len == 0 {
+            match byte {
+                0 => {}
+                1 if self.terms.gzip => self.packed = Some(BytesMut::new()),
+                1 => {
+                    let text = "grpc: compressed flag set with identity or empty encoding";
+                    return Err(Status::internal(text));
+                }
+                other => {
+                    let text = format!("grpc: received unexpected payload format {other}");
+                    return Err(Status::internal(text));
+                }
+            }
+        }
+        self.prefix[self.prefix_len] = byte;
+        self.prefix_len += 1;
+        if self.prefix_len < PREFIX_BYTES {
+            return Ok(());
+        }
+        let [_, a, b, c, d] = self.prefix;
+        let (bytes, bytes_max) = (u32::from_be_bytes([a, b, c, d]) as usize, self.terms.bytes_max);
+        if bytes > bytes_max {
+            let text = format!("grpc: received message larger than max ({bytes} vs. {bytes_max})");
+            return Err(Status::resource_exhausted(text));
+        }
+        (self.prefix_len, self.body_left) = (0, bytes);
+        if self.terms.streams
+            && let Some(place) = &self.terms.place
+        {
+            // What came before has been dealt with.
+            place.give(Kind::RequestBytes, std::mem::take(&mut self.taken));
+        }
+        self.count(bytes)
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), Status> {
+        let Some(place) = &self.terms.place else { return Ok(()) };
+        if !place.take(Kind::RequestBytes, bytes) {
+            place.count_refusal(Kind::RequestBytes);
+            return Err(status::of(NotNow::TooManyRequests));
+        }
+        self.taken += bytes;
+        Ok(())
+    }
+
+    /// A packed message as a plain one.
+    fn unpack(&mut self, packed: &[u8]) -> Result<Bytes, Status> {
+        let bytes_max = self.terms.bytes_max;
+        let mut plain = Vec::new();
+        let mut unpacked = MultiGzDecoder::new(packed);
+        if let Err(error) = (&mut unpacked).take(bytes_max as u64 + 1).read_to_end(&mut plain) {
+            let text = match error.kind() {
+                _ if packed.is_empty() => "grpc: failed to decompress the message: EOF".to_owned(),
+                _ if unpacked.header().is_none() => {
+                    "grpc: failed to decompress the message: gzip: invalid header".to_owned()
+                }
+                std::io::ErrorKind::UnexpectedEof => {
+                    "grpc: failed to read decompressed data: unexpected EOF".to_owned()
+                }
+                _ => format!("grpc: failed to read decompressed data: {error}"),
+            };
+            return Err(Status::internal(text));
+        }
+        if plain.len() > bytes_max {
+            let text = format!("grpc: received message after decompression larger than max {bytes_max}");
+            return Err(Status::resource_exhausted(text));
+        }
+        self.count(plain.len())?;
+        let mut message = BytesMut::with_capacity(PREFIX_BYTES + plain.len());
+        message.put_u8(0);
+        message.put_u32(plain.len() as u32);
+        message.extend_from_slice(&plain);
+        Ok(message.freeze())
+    }
+}
+
+fn give_on(piece: &Bytes, range: std::ops::Range<usize>, out: &mut VecDeque<Bytes>) {
+    if !range.is_empty() {
+        out.push_back(piece.slice(range));
+    }
+}
+
+#[cfg(test)]
+mod tests;
