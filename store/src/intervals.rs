@@ -67,7 +67,7 @@ impl Intervals {
         last.is_some_and(|(_, its_end)| match (its_end, end) {
             (None, _) => true,
             (Some(_), None) => false,
-            (Some(its_end), Some(end)) => start < its_end.as_ref() && end <= its_end,
+            (Some(its_end), Some(end)) => end <= its_end,
         })
     }
 

@@ -2,15 +2,19 @@
 //!
 //! One seed decides a run; a failure prints it. `SEED=n cargo test -p bramble-store --test model`
 //! runs one again, `SEEDS=n` runs n times as many.
+mod admin;
 mod counts;
 #[cfg(feature = "rocks")]
 mod mirror;
 mod naive;
 mod pages;
 mod random;
+mod users;
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use bramble_store::auth::Need;
 use bramble_store::codec;
 use bramble_store::command::{Action, Command, Entry, Origin, Payload, RequestId};
 use bramble_store::engine::mem::Mem;
@@ -20,6 +24,7 @@ use bramble_store::store::{self, Reader, Scrub, Writer};
 use bramble_store::types::*;
 use naive::Naive;
 use random::Random;
+use users::{Office, Person};
 
 /// Runs `one` for many seeds, and says which one failed.
 pub fn for_seeds(seeds: u64, one: impl Fn(u64)) {
@@ -36,14 +41,19 @@ pub fn for_seeds(seeds: u64, one: impl Fn(u64)) {
     }
 }
 
-/// An entry that carries one action.
+/// An entry that carries one action of nobody.
 pub fn entry(index: u64, action: Action) -> Entry {
+    entry_of(index, Origin::default(), false, action)
+}
+
+/// An entry that carries one action of somebody, or of the leader.
+fn entry_of(index: u64, origin: Origin, fenced: bool, action: Action) -> Entry {
     let id = LogId { term: 1 + index / 50, index };
     let command = Command {
         request: RequestId { member: 7, counter: index },
-        origin: Origin::default(),
+        origin,
         required_version: 1,
-        fence_term: None,
+        fence_term: fenced.then_some(id.term),
         action,
     };
     let bytes = codec::encode(&command);
@@ -58,13 +68,32 @@ struct World {
     reader: Reader<Mem>,
     log: Vec<Entry>,
     model: Naive,
+    /// One in so many actions is about users, alarms, checkpoints or downgrades.
+    admin_one_in: u64,
+    reached: [u64; 6],
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, admin_one_in: u64) -> Self {
         let engine = Mem::new();
         let (writer, reader) = store::open(engine.clone()).expect("opens");
-        World { random: Random::new(seed), engine, writer, reader, log: Vec::new(), model: Naive::default() }
+        let (random, log, model) = (Random::new(seed), Vec::new(), Naive::default());
+        World { random, engine, writer, reader, log, model, admin_one_in, reached: [0; 6] }
+    }
+
+    /// Turns auth on.
+    fn set_up(&mut self) {
+        let origin = Origin { user: "root".to_owned(), auth_revision: 1 };
+        for change in self.random.setup() {
+            let index = self.log.len() as u64;
+            let action = Action::Auth(change);
+            let outcome = self.model.apply(index, &origin, false, &action);
+            let entry = entry_of(index, origin.clone(), false, action);
+            let applied = self.writer.apply(std::slice::from_ref(&entry)).expect("applies");
+            assert_eq!(applied.answers[0].outcome, outcome);
+            self.log.push(entry);
+        }
+        self.model.office.effects.clear();
     }
 
     fn turn(&mut self) {
@@ -88,9 +117,20 @@ impl World {
                 outcomes.push(Ok(store::Reply::None));
                 continue;
             }
-            let action = self.random.action(self.model.main);
-            outcomes.push(self.model.apply(&action));
-            group.push(entry(index, action));
+            let admin = self.random.one_in(self.admin_one_in);
+            let action = match admin {
+                true => self.random.admin_action(&self.model.office),
+                false => self.random.action(self.model.main),
+            };
+            let fenced = matches!(action, Action::LeaseRevoke { .. }) && self.random.one_in(3);
+            let origin = match fenced {
+                true => Origin::default(),
+                false => self.random.origin(&self.model.office, admin),
+            };
+            let outcome = self.model.apply(index, &origin, fenced, &action);
+            self.count(admin, &outcome);
+            outcomes.push(outcome);
+            group.push(entry_of(index, origin, fenced, action));
         }
         let applied = self.writer.apply(&group).expect("applies");
         let answers: Vec<_> = applied.answers.into_iter().map(|answer| answer.outcome).collect();
@@ -106,7 +146,21 @@ impl World {
             .collect();
         let expected: Vec<_> = self.model.history[before..].iter().map(|r| (r.at, r.kv.clone())).collect();
         assert_eq!(changes, expected);
+        assert_eq!(applied.auth, std::mem::take(&mut self.model.office.effects));
         self.log.extend(group);
+    }
+
+    fn count(&mut self, admin: bool, outcome: &store::Outcome) {
+        let on = self.model.office.on;
+        let reached = [
+            on && !admin && outcome.is_ok(),
+            on && !admin && *outcome == Err(Refusal::PermissionDenied),
+            *outcome == Err(Refusal::AuthRevisionOld),
+            on && admin && outcome.is_ok(),
+            *outcome == Err(Refusal::NoSpace),
+            *outcome == Err(Refusal::Corrupt),
+        ];
+        self.reached.iter_mut().zip(reached).for_each(|(times, reached)| *times += u64::from(reached));
     }
 
     fn flush(&mut self) {
@@ -153,7 +207,10 @@ impl World {
 
         let txn = self.random.txn(main);
         if txn.is_read_only() {
-            let expected = self.model.clone().apply(&Action::Txn(txn.clone())).map(|reply| match reply {
+            // A view is not asked who asks, nor about alarms.
+            let mut model = Naive { office: Office::default(), ..self.model.clone() };
+            let outcome = model.apply(0, &Origin::default(), false, &Action::Txn(txn.clone()));
+            let expected = outcome.map(|reply| match reply {
                 store::Reply::Txn(reply) => reply,
                 other => panic!("{other:?}"),
             });
@@ -170,11 +227,47 @@ impl World {
         assert_eq!(plain(view.hash_kv(at)), expected);
         self.read_history();
         for id in [1, 2, 3, -4].map(LeaseId) {
-            let granted = view.lease(id).expect("reads").map(|lease| lease.ttl_s);
-            assert_eq!(granted, self.model.leases.get(&id).copied());
+            assert_eq!(view.lease(id).expect("reads"), self.model.leases.get(&id).copied());
             assert_eq!(view.lease_keys(id).expect("reads"), self.model.on_lease(id));
         }
         assert_eq!(view.leases().expect("reads").len(), self.model.leases.len());
+        self.read_office();
+    }
+
+    /// Users, roles, alarms; and what somebody may do.
+    fn read_office(&mut self) {
+        let (view, office) = (self.reader.view(), &self.model.office);
+        assert_eq!((view.auth().enabled, view.auth().revision), (office.on, office.revision()));
+        let mut people = office.people.clone();
+        people.sort_by(|a, b| a.name.cmp(&b.name));
+        let users = people.into_iter().map(|Person { name, password, no_password, roles }| {
+            let roles = roles.into_iter().collect();
+            User { name, password, no_password, roles }
+        });
+        assert_eq!(view.users().expect("reads"), users.collect::<Vec<_>>());
+        let mut roles = office.roles.clone();
+        roles.sort_by(|a, b| a.0.cmp(&b.0));
+        let roles = roles.into_iter().map(|(name, permissions)| Role { name, permissions });
+        assert_eq!(view.roles().expect("reads"), roles.collect::<Vec<_>>());
+        assert_eq!(view.alarms(), office.alarms.iter().copied().collect::<Vec<_>>());
+        for member in 1..3 {
+            assert_eq!(view.over_quota(member), office.by_quota.contains(&member));
+        }
+        assert_eq!(view.downgrade(), office.downgrade.as_deref());
+
+        let origin = self.random.origin(office, false);
+        for _ in 0..4 {
+            let (range, write) = (self.random.range_of_keys(), self.random.one_in(2));
+            let need = if write { Need::Write(range.clone()) } else { Need::Read(range.clone()) };
+            let expected = office.admit_keys(&origin, write, &range);
+            assert_eq!(plain(view.permit(&origin, &need)), expected, "{origin:?} {need:?} {office:?}");
+        }
+        assert_eq!(plain(view.permit(&origin, &Need::Root)), office.admit_root(&origin.user));
+        let id = LeaseId(self.random.pick(&[1, 2, 3, -4]));
+        let of_lease = if office.admit_root(&origin.user).is_ok() { vec![] } else { self.model.on_lease(id) };
+        let mut keys = of_lease.into_iter().map(KeyRange::single);
+        let expected = keys.try_for_each(|key| office.admit_keys(&origin, false, &key));
+        assert_eq!(plain(view.permit(&origin, &Need::ReadLease(id))), expected);
     }
 
     fn read_history(&mut self) {
@@ -230,11 +323,32 @@ pub fn rows_of(view: &impl Read, family: Family, prefix: &[u8]) -> usize {
 #[test]
 fn random_commands_answer_as_the_model_does() {
     for_seeds(1_000, |seed| {
-        let mut world = World::new(seed);
+        let mut world = World::new(seed, 12);
         for _ in 0..120 {
             world.turn();
         }
         world.crash();
         world.read();
     });
+}
+
+/// Mostly changes of users and roles, and requests by those users.
+#[test]
+fn users_may_do_what_the_model_lets_them() {
+    let reached = RefCell::new([0; 6]);
+    for_seeds(10_000, |seed| {
+        let mut world = World::new(seed, 2);
+        world.set_up();
+        for _ in 0..40 {
+            world.turn();
+        }
+        world.crash();
+        world.read();
+        reached.borrow_mut().iter_mut().zip(world.reached).for_each(|(all, one)| *all += one);
+    });
+    let reached = reached.into_inner();
+    println!("done, denied, too old, changed, no space, corrupt: {reached:?}");
+    if std::env::var_os("SEED").is_none() {
+        assert!(reached.iter().all(|times| *times > 1_000), "{reached:?}");
+    }
 }

@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 
 use bramble_store::codec::encode_key_value;
-use bramble_store::command::Action;
+use bramble_store::command::{Action, AuthChange, Origin};
 use bramble_store::error::Refusal;
 use bramble_store::store::{Outcome, Reply};
 use bramble_store::types::*;
 use bytes::Bytes;
+
+use crate::users::Office;
 
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -23,12 +25,13 @@ pub struct Naive {
     pub main: i64,
     pub floor: i64,
     pub history: Vec<Record>,
-    pub leases: BTreeMap<LeaseId, i64>,
+    pub leases: BTreeMap<LeaseId, Lease>,
+    pub office: Office,
 }
 
 impl Default for Naive {
     fn default() -> Self {
-        Naive { main: 1, floor: -1, history: Vec::new(), leases: BTreeMap::new() }
+        Naive { main: 1, floor: -1, history: Vec::new(), leases: BTreeMap::new(), office: Office::default() }
     }
 }
 
@@ -64,16 +67,18 @@ impl Naive {
         live.into_iter().filter(|kv| kv.lease == id).map(|kv| kv.key).collect()
     }
 
-    pub fn apply(&mut self, action: &Action) -> Outcome {
+    /// The entry with `index`, asked for by `origin`, or by the leader if `fenced`.
+    pub fn apply(&mut self, index: u64, origin: &Origin, fenced: bool, action: &Action) -> Outcome {
         let before = self.clone();
-        let outcome = self.act(action);
+        let admitted = self.office.admit(origin, fenced, action, &|id| self.on_lease(id));
+        let outcome = admitted.and_then(|()| self.act(index, origin, action));
         if outcome.is_err() {
             *self = before;
         }
         outcome
     }
 
-    fn act(&mut self, action: &Action) -> Outcome {
+    fn act(&mut self, index: u64, origin: &Origin, action: &Action) -> Outcome {
         let old = self.main;
         Ok(match action {
             Action::Put(put) => {
@@ -99,7 +104,8 @@ impl Naive {
                 Reply::Compacted { revision: self.main }
             }
             Action::LeaseGrant { id, ttl_s } => {
-                if self.leases.insert(*id, *ttl_s).is_some() {
+                let lease = Lease { id: *id, ttl_s: *ttl_s, remaining_s: 0 };
+                if self.leases.insert(*id, lease).is_some() {
                     return Err(Refusal::LeaseExists);
                 }
                 Reply::LeaseGranted { revision: self.main, id: *id, ttl_s: *ttl_s }
@@ -111,8 +117,29 @@ impl Naive {
                 }
                 Reply::LeaseRevoked { revision: self.main }
             }
-            Action::Auth(_) | Action::Alarm(_) | Action::LeaseCheckpoint { .. } | Action::Downgrade(_) => {
-                unreachable!("this model is about keys and leases: {action:?}")
+            Action::Auth(change) => {
+                let token = self.office.change(change, index, origin)?;
+                match change {
+                    AuthChange::Authenticate { .. } => {
+                        let auth_revision = self.office.revision();
+                        Reply::Authenticated { revision: self.main, token, auth_revision }
+                    }
+                    _ => Reply::AuthChanged { revision: self.main },
+                }
+            }
+            Action::Alarm(change) => {
+                let alarms = self.office.change_alarm(*change);
+                Reply::Alarms { revision: self.main, alarms }
+            }
+            Action::LeaseCheckpoint { remaining } => {
+                for (id, remaining_s) in remaining {
+                    self.leases.entry(*id).and_modify(|lease| lease.remaining_s = *remaining_s);
+                }
+                Reply::LeaseCheckpointed { revision: self.main }
+            }
+            Action::Downgrade(change) => {
+                self.office.change_downgrade(change)?;
+                Reply::Downgrade { revision: self.main }
             }
         })
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 pub struct Random(u64);
 
 /// Keys that are prefixes of each other, with the bytes that escaping must survive.
-const KEYS: [&[u8]; 11] =
+pub const KEYS: [&[u8]; 11] =
     [b"\0", b"\0\xff", b"a", b"a\0", b"a\0\x01", b"a\0\xff", b"ab", b"b", b"b\xff", b"c/d", b"\xff\xff"];
 
 fn mix(mut z: u64) -> u64 {
