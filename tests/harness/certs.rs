@@ -6,6 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose
 /// Files in PEM, all in one directory.
 #[derive(Clone, Debug)]
 pub struct Certs {
+    dir: PathBuf,
     /// The authority both sides trust.
     pub authority: PathBuf,
     /// The server's certificate, for 127.0.0.1 and localhost.
@@ -21,6 +22,11 @@ pub struct Certs {
 impl Certs {
     /// Makes them in `dir`.
     pub fn make(dir: &Path) -> Certs {
+        Certs::make_for(dir, &[])
+    }
+
+    /// The same, with certificates of clients who have these (common) names.
+    pub fn make_for(dir: &Path, names: &[&str]) -> Certs {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("an authority has no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -29,7 +35,16 @@ impl Certs {
         let issuer = Issuer::new(params, key);
         let (server_cert, server_key) = leaf(dir, "server", ExtendedKeyUsagePurpose::ServerAuth, &issuer);
         let (client_cert, client_key) = leaf(dir, "client", ExtendedKeyUsagePurpose::ClientAuth, &issuer);
-        Certs { authority, server_cert, server_key, client_cert, client_key }
+        for name in names {
+            leaf(dir, name, ExtendedKeyUsagePurpose::ClientAuth, &issuer);
+        }
+        let dir = dir.to_path_buf();
+        Certs { dir, authority, server_cert, server_key, client_cert, client_key }
+    }
+
+    /// The certificate and the key of the client with this name.
+    pub fn client(&self, name: &str) -> (PathBuf, PathBuf) {
+        (self.dir.join(format!("{name}.pem")), self.dir.join(format!("{name}-key.pem")))
     }
 
     /// The flags that make a server speak TLS to clients that show a certificate.

@@ -6,12 +6,21 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::tools;
 
 /// How long a server may take to become ready on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// The file system in memory that Linux offers.
+const MEMORY: &str = "/dev/shm";
+/// Servers reserve space for their logs; with less than this they go to the disk.
+const MEMORY_FREE_MIN_BYTES: u64 = 512 << 20;
+
+/// Ports for servers.
+const PORTS: std::ops::Range<u32> = 12_000..32_000;
 
 /// Whose server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +38,7 @@ pub struct Setup {
     program: PathBuf,
     scheme: &'static str,
     data_dir: Option<PathBuf>,
+    scratch_in: Option<&'static str>,
     arguments: Vec<String>,
 }
 
@@ -44,7 +54,7 @@ impl Setup {
     }
 
     fn of(kind: Kind, program: PathBuf) -> Self {
-        Setup { kind, program, scheme: "http", data_dir: None, arguments: Vec::new() }
+        Setup { kind, program, scheme: "http", data_dir: None, scratch_in: None, arguments: Vec::new() }
     }
 
     /// One more argument.
@@ -62,6 +72,14 @@ impl Setup {
     /// Uses this directory instead of a fresh one, and leaves it there.
     pub fn data_dir(mut self, dir: &Path) -> Self {
         self.data_dir = Some(dir.to_path_buf());
+        self
+    }
+
+    /// Keeps its fresh directory in memory, where this machine has room: a comparison of answers waits for
+    /// no disk.
+    pub fn in_memory(mut self) -> Self {
+        let free = rustix::fs::statvfs(MEMORY).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
+        self.scratch_in = (free >= MEMORY_FREE_MIN_BYTES).then_some(MEMORY);
         self
     }
 
@@ -85,7 +103,11 @@ impl Setup {
     }
 
     fn spawn_on(self, (client, peer): (u16, u16)) -> Server {
-        let scratch = tempfile::tempdir().expect("a temporary directory");
+        let scratch = match self.scratch_in {
+            Some(dir) => tempfile::tempdir_in(dir),
+            None => tempfile::tempdir(),
+        };
+        let scratch = scratch.expect("a temporary directory");
         let data_dir = self.data_dir.clone().unwrap_or_else(|| scratch.path().join("data"));
         let log = scratch.path().join("log");
         let url = format!("{}://127.0.0.1:{client}", self.scheme);
@@ -216,8 +238,17 @@ impl Drop for Server {
     }
 }
 
-/// A port nobody listens on at the moment.
+/// A port nobody listens on at the moment, and that nobody is given by chance: below the range from which
+/// connections take theirs, counted up from a place that depends on the process.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
-    listener.local_addr().expect("a bound address").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in PORTS {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + (std::process::id().wrapping_mul(97) + next) % (PORTS.end - PORTS.start);
+        let port = u16::try_from(port).expect("the range holds ports");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("every port is taken")
 }

@@ -6,7 +6,12 @@ use bramble_proto::etcdserverpb::kv_client::KvClient;
 use bramble_proto::etcdserverpb::lease_client::LeaseClient;
 use bramble_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use bramble_proto::etcdserverpb::watch_client::WatchClient;
-use tonic::transport::{Channel, Endpoint};
+use bramble_proto::health::health_client::HealthClient;
+use bramble_proto::v3electionpb::election_client::ElectionClient;
+use bramble_proto::v3lockpb::lock_client::LockClient;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use crate::certs::Certs;
 
 /// Clients of one server over one connection. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -20,6 +25,19 @@ impl Wire {
         let endpoint = Endpoint::from_shared(url.to_string()).expect("a URL the harness made");
         let channel = endpoint.tcp_nodelay(true).connect().await.expect("the server was ready");
         Wire { channel }
+    }
+
+    /// Connects to an `https://` URL and shows the certificate of `client`.
+    pub async fn connect_as(url: &str, certs: &Certs, client: &str) -> Wire {
+        let read = |path| std::fs::read(path).expect("a file the harness made");
+        let (cert, key) = certs.client(client);
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(read(&certs.authority)))
+            .identity(Identity::from_pem(read(&cert), read(&key)))
+            .domain_name("localhost");
+        let endpoint = Endpoint::from_shared(url.to_string()).expect("a URL the harness made");
+        let endpoint = endpoint.tcp_nodelay(true).tls_config(tls).expect("certificates the harness made");
+        Wire { channel: endpoint.connect().await.expect("the server was ready") }
     }
 
     /// Keys and values.
@@ -50,5 +68,20 @@ impl Wire {
     /// Status, hashes, alarms.
     pub fn maintenance(&self) -> MaintenanceClient<Channel> {
         MaintenanceClient::new(self.channel.clone())
+    }
+
+    /// Locks.
+    pub fn lock(&self) -> LockClient<Channel> {
+        LockClient::new(self.channel.clone())
+    }
+
+    /// Elections.
+    pub fn election(&self) -> ElectionClient<Channel> {
+        ElectionClient::new(self.channel.clone())
+    }
+
+    /// gRPC's own health service.
+    pub fn health(&self) -> HealthClient<Channel> {
+        HealthClient::new(self.channel.clone())
     }
 }
