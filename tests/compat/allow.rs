@@ -9,6 +9,8 @@ use bramble_proto::etcdserverpb::response_op::Response;
 use bramble_proto::mvccpb::{Event, KeyValue};
 use tonic::Code;
 
+use crate::allow_auth;
+use crate::call::Call;
 use crate::words::{Outcome, Reply, Request};
 use crate::world::World;
 
@@ -19,11 +21,15 @@ pub struct Known {
     /// Why Bramble answers otherwise.
     pub reason: &'static str,
     /// Whether these two answers are exactly that.
-    pub explains: fn(&World, &Request, &Outcome, &Outcome) -> bool,
+    pub explains: fn(&World, &Call, &Outcome, &Outcome) -> bool,
 }
 
 /// The allow-list.
-pub const KNOWN: &[Known] = &[
+pub fn known() -> impl Iterator<Item = &'static Known> {
+    KNOWN.iter().chain(allow_auth::KNOWN)
+}
+
+const KNOWN: &[Known] = &[
     Known {
         name: "sort option",
         reason: "a sort order or target that does not exist: etcd 3.5 ignores it, etcd 3.6 refuses it; Bramble \
@@ -50,10 +56,10 @@ pub const KNOWN: &[Known] = &[
     },
 ];
 
-fn sort_option(_world: &World, request: &Request, _theirs: &Outcome, ours: &Outcome) -> bool {
+fn sort_option(_world: &World, call: &Call, _theirs: &Outcome, ours: &Outcome) -> bool {
     let refused = matches!(ours, Err(refused)
         if refused.code == Code::InvalidArgument && refused.text == "etcdserver: invalid sort option");
-    let unknown = match request {
+    let unknown = match &call.request {
         Request::Range(range) => unknown_sort(range),
         Request::Txn(txn) => txn_has_unknown_sort(txn),
         _ => false,
@@ -73,11 +79,11 @@ fn txn_has_unknown_sort(txn: &pb::TxnRequest) -> bool {
     })
 }
 
-fn compare_enum(_world: &World, request: &Request, _theirs: &Outcome, ours: &Outcome) -> bool {
+fn compare_enum(_world: &World, call: &Call, _theirs: &Outcome, ours: &Outcome) -> bool {
     let texts = ["etcdserver: invalid compare result", "etcdserver: invalid compare target"];
     let refused = matches!(ours, Err(refused)
         if refused.code == Code::InvalidArgument && texts.contains(&refused.text.as_str()));
-    refused && matches!(request, Request::Txn(txn) if has_unknown_compare(txn))
+    refused && matches!(&call.request, Request::Txn(txn) if has_unknown_compare(txn))
 }
 
 fn has_unknown_compare(txn: &pb::TxnRequest) -> bool {
@@ -88,9 +94,9 @@ fn has_unknown_compare(txn: &pb::TxnRequest) -> bool {
     })
 }
 
-fn hash_revision(_world: &World, request: &Request, theirs: &Outcome, ours: &Outcome) -> bool {
-    let (Request::HashKv(asked), Ok(Reply::HashKv(theirs)), Ok(Reply::HashKv(ours))) =
-        (request, theirs, ours)
+fn hash_revision(_world: &World, call: &Call, theirs: &Outcome, ours: &Outcome) -> bool {
+    let (Request::HashKV(asked), Ok(Reply::HashKV(theirs)), Ok(Reply::HashKV(ours))) =
+        (&call.request, theirs, ours)
     else {
         return false;
     };
@@ -101,12 +107,12 @@ fn hash_revision(_world: &World, request: &Request, theirs: &Outcome, ours: &Out
     same && theirs.hash_revision == 0 && ours.hash_revision == wanted
 }
 
-fn compaction_hash(world: &World, request: &Request, theirs: &Outcome, ours: &Outcome) -> bool {
-    let (Request::HashKv(asked), Ok(Reply::HashKv(theirs))) = (request, theirs) else { return false };
+fn compaction_hash(world: &World, call: &Call, theirs: &Outcome, ours: &Outcome) -> bool {
+    let (Request::HashKV(asked), Ok(Reply::HashKV(theirs))) = (&call.request, theirs) else { return false };
     let remembered = world.compactions.contains(&asked.revision) && theirs.compact_revision < world.floor;
     let hashed = if asked.revision == 0 { world.revision } else { asked.revision };
     let as_it_is = match ours {
-        Ok(Reply::HashKv(ours)) => {
+        Ok(Reply::HashKV(ours)) => {
             theirs.header == ours.header
                 && ours.compact_revision == world.floor
                 && ours.hash_revision == hashed
@@ -150,10 +156,15 @@ pub fn loosen(request: &Request, theirs: &mut Outcome, ours: &mut Outcome) {
         }
         (Request::Txn(asked), Ok(Reply::Txn(theirs)), Ok(Reply::Txn(ours))) => txn_ties(asked, theirs, ours),
         // The second may turn between the two questions, and a busy machine may take one more.
-        (Request::TimeToLive(_), Ok(Reply::TimeToLive(theirs)), Ok(Reply::TimeToLive(ours)))
-            if theirs.ttl > 0 && ours.ttl > 0 && theirs.ttl.abs_diff(ours.ttl) <= 3 =>
-        {
+        (
+            Request::LeaseTimeToLive(_),
+            Ok(Reply::LeaseTimeToLive(theirs)),
+            Ok(Reply::LeaseTimeToLive(ours)),
+        ) if theirs.ttl > 0 && ours.ttl > 0 && theirs.ttl.abs_diff(ours.ttl) <= 3 => {
             ours.ttl = theirs.ttl;
+        }
+        (Request::RoleGet(_), Ok(Reply::RoleGet(theirs)), Ok(Reply::RoleGet(ours))) => {
+            allow_auth::order_permissions(&mut theirs.perm, &mut ours.perm);
         }
         _ => {}
     }

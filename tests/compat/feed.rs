@@ -8,6 +8,8 @@ use bramble_tests::wire::Wire;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::call::Asker;
+use crate::side::Side;
 use crate::words::Refused;
 
 /// What has arrived so far.
@@ -28,11 +30,12 @@ pub struct Feed {
 
 impl Feed {
     /// Opens a stream. A server may answer nothing, not even headers, before the first request.
-    pub fn open(wire: &Wire) -> Feed {
+    pub fn open(side: &Side, asker: &Asker) -> Feed {
         let (requests, outgoing) = mpsc::channel(64);
         let arrived = Arc::new(Mutex::new(Arrived::default()));
         let news = Arc::new(Notify::new());
-        let reader = tokio::spawn(read(wire.clone(), outgoing, arrived.clone(), news.clone()));
+        let outgoing = side.grpc(asker, ReceiverStream::new(outgoing));
+        let reader = tokio::spawn(read(side.wire.clone(), outgoing, arrived.clone(), news.clone()));
         Feed { requests, arrived, news, reader }
     }
 
@@ -91,11 +94,11 @@ impl Drop for Feed {
 
 async fn read(
     wire: Wire,
-    outgoing: mpsc::Receiver<pb::WatchRequest>,
+    outgoing: tonic::Request<ReceiverStream<pb::WatchRequest>>,
     arrived: Arc<Mutex<Arrived>>,
     news: Arc<Notify>,
 ) {
-    let end = match wire.watch().watch(ReceiverStream::new(outgoing)).await {
+    let end = match wire.watch().watch(outgoing).await {
         Err(status) => Err(status.into()),
         Ok(answer) => {
             let mut responses = answer.into_inner();

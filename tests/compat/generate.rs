@@ -3,70 +3,197 @@ use bramble_proto::etcdserverpb as pb;
 use bramble_tests::chance::Chance;
 use bytes::Bytes;
 
-use crate::generate_txn;
-use crate::watching::Act;
+use crate::call::{Asker, Call, Identity};
+use crate::names::{ONE_BELOW, SELF};
+use crate::watching::{Act, Twin};
 use crate::words::Request;
-use crate::world::World;
+use crate::world::{Kind, World};
+use crate::{generate_auth, generate_locks, generate_txn, later};
 
 /// The longest value sent now and then: above the limit of a request, below that of a message.
 const TOO_LARGE_BYTES: usize = 1_700_000;
 /// Above the limit of a message.
 const MESSAGE_TOO_LARGE_BYTES: usize = 2_200_000;
 
-/// Which RPC to call, by weight.
-const WEIGHTS: &[(u32, &str)] = &[
-    (30, "Range"),
-    (20, "Put"),
-    (7, "DeleteRange"),
-    (22, "Txn"),
-    (2, "Compact"),
-    (4, "LeaseGrant"),
-    (2, "LeaseRevoke"),
-    (2, "LeaseKeepAlive"),
-    (3, "LeaseTimeToLive"),
-    (1, "LeaseLeases"),
-    (1, "Status"),
-    (3, "HashKV"),
-    (2, "Alarm"),
-    (1, "MemberList"),
+/// Which RPC to call, by weight, whatever the session is about.
+const COMMON: &[(u32, &str)] = &[
+    (300, "Range"),
+    (200, "Put"),
+    (70, "DeleteRange"),
+    (220, "Txn"),
+    (30, "Compact"),
+    (50, "LeaseGrant"),
+    (25, "LeaseRevoke"),
+    (30, "LeaseKeepAlive"),
+    (30, "LeaseTimeToLive"),
+    (10, "LeaseLeases"),
+    (10, "Status"),
+    (30, "HashKV"),
+    (20, "Alarm"),
+    (10, "MemberList"),
+    (4, "Hash"),
+    (2, "Defragment"),
+    (8, "MoveLeader"),
+    (12, "Downgrade"),
+];
+/// Beside those, without users: these ask the server in their own name.
+const LOCKS: &[(u32, &str)] =
+    &[(8, "Lock"), (6, "Unlock"), (12, "Campaign"), (8, "Proclaim"), (6, "Leader"), (8, "Resign")];
+/// Beside those, with users.
+const AUTH: &[(u32, &str)] = &[
+    (2, "AuthEnable"),
+    (8, "AuthDisable"),
+    (10, "AuthStatus"),
+    (70, "Authenticate"),
+    (40, "UserAdd"),
+    (15, "UserGet"),
+    (5, "UserList"),
+    (12, "UserDelete"),
+    (12, "UserChangePassword"),
+    (50, "UserGrantRole"),
+    (20, "UserRevokeRole"),
+    (30, "RoleAdd"),
+    (15, "RoleGet"),
+    (5, "RoleList"),
+    (12, "RoleDelete"),
+    (70, "RoleGrantPermission"),
+    (35, "RoleRevokePermission"),
 ];
 
-/// A unary request.
-pub fn request(world: &World, chance: &mut Chance) -> Request {
-    let mut roll = chance.below(100) as u32;
-    let chosen = WEIGHTS.iter().find(|(weight, _)| {
+/// What a session calls beside [`COMMON`].
+fn special(kind: Kind) -> &'static [(u32, &'static str)] {
+    match kind {
+        Kind::Plain | Kind::Alarms => LOCKS,
+        Kind::Picked => &[],
+        Kind::Auth => AUTH,
+    }
+}
+
+/// Whether sessions of this kind call this RPC.
+pub fn is_called(kind: Kind, rpc: &str) -> bool {
+    !later::RPCS.contains(&rpc) && COMMON.iter().chain(special(kind)).any(|(_, name)| *name == rpc)
+}
+
+/// A call of any RPC.
+pub fn call(world: &World, chance: &mut Chance) -> Call {
+    if world.kind == Kind::Auth
+        && chance.percent(30)
+        && let Some(call) = generate_auth::missing(world, chance)
+    {
+        return call;
+    }
+    let all = || COMMON.iter().chain(special(world.kind)).filter(|(_, rpc)| !later::RPCS.contains(rpc));
+    let sum: u32 = all().map(|(weight, _)| weight).sum();
+    let mut roll = chance.below(sum as usize) as u32;
+    let chosen = all().find(|(weight, _)| {
         let here = roll < *weight;
         roll = roll.saturating_sub(*weight);
         here
     });
-    request_to(chosen.map_or("Range", |(_, rpc)| rpc), world, chance)
+    call_to(chosen.map_or("Range", |(_, rpc)| rpc), world, chance)
 }
 
-/// A request to this RPC.
-pub fn request_to(rpc: &str, world: &World, chance: &mut Chance) -> Request {
+/// A call of this RPC.
+pub fn call_to(rpc: &str, world: &World, chance: &mut Chance) -> Call {
+    let request = request_to(rpc, world, chance);
+    around(request, world, chance)
+}
+
+/// Adds who asks, and what may go beside a request.
+fn around(mut request: Request, world: &World, chance: &mut Chance) -> Call {
+    if world.kind == Kind::Auth {
+        generate_auth::turn_ranges(&mut request);
+    }
+    let identity = match world.kind {
+        Kind::Auth => generate_auth::identity(&request, world, chance),
+        _ => Identity::Nobody,
+    };
+    Call { request, asker: asker(identity, chance) }
+}
+
+/// Who opens a stream of watches.
+pub fn watcher(world: &World, chance: &mut Chance) -> Asker {
+    let like = match chance.percent(30) {
+        true => Request::Status(pb::StatusRequest {}),
+        false => Request::Range(pb::RangeRequest::default()),
+    };
+    around(like, world, chance).asker
+}
+
+fn asker(identity: Identity, chance: &mut Chance) -> Asker {
+    let metadata = match chance.below(30) {
+        0 => vec![("hasleader", b"true".as_slice())],
+        1 => vec![("client-api-version", b"3.5".as_slice())],
+        2 => vec![("grpc-timeout", b"1H".as_slice())],
+        _ => Vec::new(),
+    };
+    Asker { identity, in_authorization: chance.percent(20), metadata }
+}
+
+fn request_to(rpc: &str, world: &World, chance: &mut Chance) -> Request {
     let wild = *chance.pick(&[0, 5, 5, 30]);
     match rpc {
+        "Range" => Request::Range(range(world, chance, wild, true)),
         "Put" => Request::Put(put(world, chance, wild)),
-        "DeleteRange" => Request::Delete(delete(world, chance, wild)),
+        "DeleteRange" => Request::DeleteRange(delete(world, chance, wild)),
         "Txn" => Request::Txn(generate_txn::txn(world, chance, wild)),
         "Compact" => Request::Compact(compaction(world, chance, wild)),
-        "LeaseGrant" => Request::Grant(grant(world, chance)),
-        "LeaseRevoke" => Request::Revoke(pb::LeaseRevokeRequest { id: lease_asked(world, chance) }),
-        "LeaseKeepAlive" => Request::KeepAlive(pb::LeaseKeepAliveRequest { id: lease_asked(world, chance) }),
-        "LeaseTimeToLive" => Request::TimeToLive(pb::LeaseTimeToLiveRequest {
+        "LeaseGrant" => Request::LeaseGrant(grant(world, chance)),
+        "LeaseRevoke" => Request::LeaseRevoke(pb::LeaseRevokeRequest { id: lease_asked(world, chance) }),
+        "LeaseKeepAlive" => {
+            Request::LeaseKeepAlive(pb::LeaseKeepAliveRequest { id: lease_asked(world, chance) })
+        }
+        "LeaseTimeToLive" => Request::LeaseTimeToLive(pb::LeaseTimeToLiveRequest {
             id: lease_asked(world, chance),
             keys: chance.percent(60),
         }),
-        "LeaseLeases" => Request::Leases,
-        "Status" => Request::Status,
-        "HashKV" => Request::HashKv(pb::HashKvRequest { revision: world.read_revision(chance, wild + 20) }),
-        "Alarm" => Request::Alarm(pb::AlarmRequest {
-            action: 0,
-            member_id: *chance.pick(&[0, 1, u64::MAX]),
-            alarm: *chance.pick(&[0, 1, 2, 7]),
-        }),
-        "MemberList" => Request::Members(pb::MemberListRequest { linearizable: chance.percent(50) }),
-        _ => Request::Range(range(world, chance, wild, true)),
+        "LeaseLeases" => Request::LeaseLeases(pb::LeaseLeasesRequest {}),
+        "MemberList" => Request::MemberList(pb::MemberListRequest { linearizable: chance.percent(50) }),
+        "HashKV" => Request::HashKV(pb::HashKvRequest { revision: world.read_revision(chance, wild + 20) }),
+        _ => generate_auth::request_to(rpc, world, chance)
+            .or_else(|| generate_locks::request_to(rpc, world, chance))
+            .unwrap_or_else(|| maintenance(rpc, world, chance)),
+    }
+}
+
+fn maintenance(rpc: &str, world: &World, chance: &mut Chance) -> Request {
+    match rpc {
+        "Alarm" => Request::Alarm(alarm(world, chance)),
+        "Hash" => Request::Hash(pb::HashRequest {}),
+        "Defragment" => Request::Defragment(pb::DefragmentRequest {}),
+        "MoveLeader" => {
+            let target_id = *chance.pick(&[SELF, 0, 77, u64::MAX]);
+            Request::MoveLeader(pb::MoveLeaderRequest { target_id })
+        }
+        "Downgrade" => {
+            let version =
+                chance.pick(&[ONE_BELOW, ONE_BELOW, "", "x", "3", "3.0", "4.0.0", "9.9"]).to_string();
+            let version = if chance.percent(20) { format!("{version}.0") } else { version };
+            // To enable one has a walk of its own: the oracle does it, and answers after seven seconds.
+            Request::Downgrade(pb::DowngradeRequest { action: *chance.pick(&[0, 0, 2, 7, -1]), version })
+        }
+        _ => Request::Status(pb::StatusRequest {}),
+    }
+}
+
+/// Alarms of one kind at a time: of two, the oracle forgets the first. An action that does not exist is
+/// not compared, nor an alarm of a kind that does not exist raised: the oracle does not survive it.
+fn alarm(world: &World, chance: &mut Chance) -> pb::AlarmRequest {
+    let member_id = *chance.pick(&[SELF, SELF, 0, 77, u64::MAX]);
+    if world.kind != Kind::Alarms || chance.percent(20) {
+        return pb::AlarmRequest { action: 0, member_id, alarm: *chance.pick(&[0, 1, 2, 7]) };
+    }
+    let on: Vec<&(i32, u64)> = world.alarms.iter().collect();
+    match on.first() {
+        Some((_, _)) if chance.percent(75) => {
+            let (alarm, member_id) = **chance.pick(&on);
+            pb::AlarmRequest { action: 2, member_id, alarm }
+        }
+        Some((kind, _)) if chance.percent(50) => pb::AlarmRequest { action: 1, member_id, alarm: *kind },
+        None if chance.percent(70) => {
+            pb::AlarmRequest { action: 1, member_id, alarm: *chance.pick(&[0, 1, 1, 2, 2]) }
+        }
+        _ => pb::AlarmRequest { action: 2, member_id, alarm: *chance.pick(&[0, 1, 2, 7]) },
     }
 }
 
@@ -144,7 +271,7 @@ fn compaction(world: &World, chance: &mut Chance, wild: u32) -> pb::CompactionRe
 }
 
 fn grant(world: &World, chance: &mut Chance) -> pb::LeaseGrantRequest {
-    let picked = chance.percent(if world.picked_leases { 60 } else { 20 });
+    let picked = chance.percent(if world.picked_leases() { 60 } else { 20 });
     let id = if picked {
         0
     } else {
@@ -167,10 +294,25 @@ fn lease_asked(world: &World, chance: &mut Chance) -> i64 {
     }
 }
 
-/// What to do with a stream whose living and retired watchers are these.
-pub fn act(world: &World, chance: &mut Chance, living: &[i64], retired: &[i64]) -> Act {
+/// What to do with a stream that has these living watchers.
+pub fn act(world: &World, chance: &mut Chance, living: &[i64], twin: &Twin) -> Act {
+    let retired = &twin.retired;
     match chance.below(100) {
-        0..=64 => Act::Create(watch(world, chance, living)),
+        0..=64 => {
+            let mut create = watch(world, chance, living);
+            // With users, the oracle asks of an open end only whether its first key may be read.
+            if world.kind == Kind::Auth && create.range_end.as_ref() == b"\0" {
+                create.range_end = Bytes::new();
+            }
+            // What the oracle has erased at the floor must be told from what it has not sent yet.
+            if twin.waits(world.revision) && create.start_revision == world.floor {
+                create.start_revision = 0;
+            }
+            if world.kind == Kind::Auth {
+                generate_auth::turn(&mut create.key, &mut create.range_end);
+            }
+            Act::Create(create)
+        }
         65..=76 if !living.is_empty() => Act::Cancel(*chance.pick(living)),
         77..=79 if !retired.is_empty() => Act::Cancel(*chance.pick(retired)),
         80..=82 => Act::Cancel(*chance.pick(&[4242, -1, i64::MIN])),

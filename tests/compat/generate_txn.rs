@@ -31,6 +31,9 @@ pub fn txn(world: &World, chance: &mut Chance, wild: u32) -> pb::TxnRequest {
     if chance.percent(wild / 5) {
         return crowded(world, chance);
     }
+    if chance.percent(2) {
+        return pb::TxnRequest::default();
+    }
     let mut plan =
         Plan { wild, tidy: chance.percent(70), reads: chance.percent(15), written: HashSet::new() };
     loop {
@@ -94,7 +97,7 @@ fn compare(world: &World, chance: &mut Chance, wild: u32, unknown: bool) -> pb::
     let mut result =
         if unknown && chance.percent(15) { *chance.pick(&[4, -1]) } else { *chance.pick(&[0, 0, 1, 2, 3]) };
     let about = if chance.percent(8) { *chance.pick(&[0, 1, 2, 3, 4]) } else { target };
-    if world.picked_leases && target == 4 && (result == 1 || result == 2) {
+    if world.picked_leases() && target == 4 && (result == 1 || result == 2) {
         result = 0;
     }
     let target_union = match about {

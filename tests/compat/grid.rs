@@ -14,12 +14,30 @@ pub struct Grid {
 
 impl Grid {
     /// Notes one answer. Products of two options (`a x b`) count only where something was answered: a
-    /// refusal does not depend on them.
+    /// refusal does not depend on them. Whether one may ask depends on who asks for which range.
     pub fn hit(&mut self, rpc: &str, options: &[String], outcome: &str) {
-        for option in options.iter().filter(|option| outcome != "refused" || !option.contains(" x ")) {
+        let begins = |option: &str, with: &[&str]| with.iter().any(|it| option.starts_with(it));
+        let counts = |option: &&String| match outcome {
+            "refused" => !option.contains(" x ") && !begins(option, &["beside ", "as ", "with "]),
+            "denied" | "unknown asker" | "alarm" => {
+                begins(option, &["any", "as ", "with ", "range=", "error="])
+            }
+            "more" => !begins(option, &["beside ", "as ", "with "]),
+            _ => true,
+        };
+        for option in options.iter().filter(counts) {
             let cell = (rpc.to_string(), option.clone(), outcome.to_string());
             *self.cells.entry(cell).or_default() += 1;
         }
+    }
+
+    /// Both together.
+    pub fn and(&self, other: &Grid) -> Grid {
+        let mut sum = Grid { cells: self.cells.clone() };
+        for (cell, hits) in &other.cells {
+            *sum.cells.entry(cell.clone()).or_default() += hits;
+        }
+        sum
     }
 
     /// RPCs and options of cells that were met, but not often enough.

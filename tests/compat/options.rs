@@ -3,59 +3,112 @@ use bramble_proto::etcdserverpb as pb;
 use bramble_proto::etcdserverpb::compare::TargetUnion;
 use bramble_proto::etcdserverpb::request_op::Request as Op;
 
-use crate::words::{Outcome, Reply, Request};
-use crate::world::World;
+use tonic::Code;
 
-/// The options of a request.
-pub fn of(request: &Request, world: &World) -> Vec<String> {
+use crate::call::{Call, Identity};
+use crate::watching::Twin;
+use crate::words::{Outcome, Reply, Request};
+use crate::world::{Kind, World};
+use crate::{blocked, options_auth};
+
+/// The options of a call.
+pub fn of(call: &Call, world: &World) -> Vec<String> {
     let mut found = vec!["any".to_string()];
-    match request {
+    match &call.request {
         Request::Range(it) => range(it, world, &mut found),
         Request::Put(it) => put(it, world, &mut found),
-        Request::Delete(it) => delete(it, &mut found),
+        Request::DeleteRange(it) => delete(it, &mut found),
         Request::Txn(it) => txn(it, world, 0, &mut found),
         Request::Compact(it) => {
             found.push(format!("revision={}", revision(it.revision, world)));
             found.push(format!("physical={}", it.physical));
         }
-        Request::Grant(it) => {
+        Request::LeaseGrant(it) => {
             found.push(format!("id={}", if it.id == 0 { "picked" } else { sign(it.id) }));
             found.push(format!("ttl={}", ttl(it.ttl)));
         }
-        Request::Revoke(it) => found.push(lease("id", it.id, world)),
-        Request::KeepAlive(it) => found.push(lease("id", it.id, world)),
-        Request::TimeToLive(it) => {
+        Request::LeaseRevoke(it) => found.push(lease("id", it.id, world)),
+        Request::LeaseKeepAlive(it) => found.push(lease("id", it.id, world)),
+        Request::LeaseTimeToLive(it) => {
             found.push(lease("id", it.id, world));
             found.push(format!("keys={}", it.keys));
         }
-        Request::HashKv(it) => found.push(format!("revision={}", revision(it.revision, world))),
-        Request::Alarm(it) => found.push(format!("alarm={}", it.alarm)),
-        Request::Members(it) => found.push(format!("linearizable={}", it.linearizable)),
-        Request::Leases | Request::Status => {}
+        Request::HashKV(it) => found.push(format!("revision={}", revision(it.revision, world))),
+        Request::Alarm(it) => {
+            found.push(format!("action={} x alarm={}", it.action, it.alarm));
+            found.push(format!("alarm={}", it.alarm));
+        }
+        Request::MemberList(it) => found.push(format!("linearizable={}", it.linearizable)),
+        other => options_auth::of(other, world, &mut found),
     }
+    found.extend(around(call, world));
     found.sort();
     found.dedup();
     found
 }
 
+/// What goes beside a request, and what state it meets.
+fn around(call: &Call, world: &World) -> Option<String> {
+    let path = call.request.path();
+    match world.kind {
+        Kind::Auth if !world.auth.enabled && path.contains(".Maintenance/") => None,
+        Kind::Auth => Some(of_identity(&call.asker.identity, world)),
+        _ if !path.contains(".KV/") && !path.contains(".Lease/") => None,
+        Kind::Alarms => {
+            let on = world.alarms.first().map(|(kind, _)| *kind);
+            Some(format!("{WITH_ALARM}{on:?}"))
+        }
+        Kind::Plain | Kind::Picked => call.asker.metadata.first().map(|(key, _)| format!("{BESIDE}{key}")),
+    }
+}
+
+const AS: &str = "as ";
+const WITH_ALARM: &str = "with alarm ";
+const BESIDE: &str = "beside ";
+
+/// Who asks, and whether that matters.
+pub fn of_identity(identity: &Identity, world: &World) -> String {
+    let class = if world.auth.enabled { world.auth.class(identity) } else { "anyone, auth disabled" };
+    format!("{AS}{class}")
+}
+
+/// What a request without a token hears; so does one that adds a user without a name.
+const NOBODY: &str = "etcdserver: user name is empty";
+
+/// What is heard while an alarm is on.
+const ALARMS: [&str; 2] = ["etcdserver: mvcc: database space exceeded", "etcdserver: corrupt cluster"];
+
+/// Whether sessions of this kind can meet this option.
+pub fn can_be_met(kind: Kind, option: &str) -> bool {
+    match kind {
+        Kind::Auth => !option.starts_with(WITH_ALARM) && !option.starts_with(BESIDE),
+        Kind::Alarms => !option.starts_with(AS) && !option.starts_with(BESIDE),
+        Kind::Plain | Kind::Picked => !option.starts_with(AS) && !option.starts_with(WITH_ALARM),
+    }
+}
+
 /// The class of an outcome.
 pub fn outcome(outcome: &Outcome) -> &'static str {
     match outcome {
+        Err(refused) if refused.code == Code::PermissionDenied => "denied",
+        Err(refused) if *refused == blocked::refused() => "blocked",
+        Err(refused) if ALARMS.contains(&refused.text.as_str()) => "alarm",
+        Err(refused) if refused.code == Code::Unauthenticated || refused.text == NOBODY => "unknown asker",
         Err(_) => "refused",
         Ok(Reply::Range(range)) if range.more => "more",
         Ok(Reply::Range(range)) if range.count == 0 => "none",
-        Ok(Reply::Delete(delete)) if delete.deleted == 0 => "none",
+        Ok(Reply::DeleteRange(delete)) if delete.deleted == 0 => "none",
         Ok(Reply::Txn(txn)) if txn.succeeded => "then",
         Ok(Reply::Txn(_)) => "else",
-        Ok(Reply::TimeToLive(left)) if left.ttl < 0 => "none",
-        Ok(Reply::KeepAlive(alive)) if alive.ttl == 0 => "none",
+        Ok(Reply::LeaseTimeToLive(left)) if left.ttl < 0 => "none",
+        Ok(Reply::LeaseKeepAlive(alive)) if alive.ttl == 0 => "none",
         Ok(_) => "ok",
     }
 }
 
 /// The options of a new watcher.
-pub fn of_watch(create: &pb::WatchCreateRequest, world: &World) -> Vec<String> {
-    vec![
+pub fn of_watch(create: &pb::WatchCreateRequest, twin: &Twin, world: &World) -> Vec<String> {
+    let mut found = vec![
         "any".to_string(),
         format!("range={}", keys(&create.key, &create.range_end)),
         format!("start={}", revision(create.start_revision, world)),
@@ -64,7 +117,11 @@ pub fn of_watch(create: &pb::WatchCreateRequest, world: &World) -> Vec<String> {
         format!("fragment={}", create.fragment),
         format!("progress_notify={}", create.progress_notify),
         format!("watch_id={}", if create.watch_id == 0 { "picked" } else { sign(create.watch_id) }),
-    ]
+    ];
+    if world.kind == Kind::Auth {
+        found.push(of_identity(&twin.asker.identity, world));
+    }
+    found
 }
 
 fn range(it: &pb::RangeRequest, world: &World, found: &mut Vec<String>) {
@@ -177,7 +234,8 @@ fn compare(it: &pb::Compare) -> Vec<String> {
     ]
 }
 
-fn keys(key: &[u8], end: &[u8]) -> &'static str {
+/// The class of a range.
+pub fn keys(key: &[u8], end: &[u8]) -> &'static str {
     match (key, end) {
         (b"", _) => "no key",
         (_, b"") => "single",
@@ -201,7 +259,8 @@ fn revision(revision: i64, world: &World) -> &'static str {
     }
 }
 
-fn lease(name: &str, id: i64, world: &World) -> String {
+/// The class of a lease.
+pub fn lease(name: &str, id: i64, world: &World) -> String {
     let class = if world.leases.contains(&id) { "known" } else { "unknown" };
     format!("{name}={class}")
 }

@@ -1,35 +1,54 @@
 //! One session: two fresh servers and some hundred steps in lock-step.
-use bramble_proto::etcdserverpb as pb;
-use bramble_proto::etcdserverpb::request_op::Request as Op;
-use bramble_tests::chance::Chance;
-use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::allow;
+use bramble_proto::etcdserverpb as pb;
+use bramble_tests::chance::Chance;
+use tonic::Code;
+
+use crate::call::Call;
 use crate::grid::Grid;
 use crate::side::Side;
-use crate::watching::{Act, Seen, Twin};
-use crate::words::{Outcome, Reply, Request};
-use crate::world::World;
-use crate::{generate, options};
+use crate::watching::{Act, Twin};
+use crate::words::{Outcome, Refused, Reply, Request};
+use crate::world::{Kind, World};
+use crate::{allow, blocked, generate, options};
 
-/// Streams open at one time.
-const STREAMS_MAX: usize = 3;
-/// Watchers on one stream.
-const WATCHERS_MAX: usize = 6;
 /// Leases at one time.
 const LEASES_MAX: usize = 24;
 /// A lease with less to live could end in the middle of a session.
 const SHORT_TTL_S: i64 = 60;
 /// How many candidates are looked at to find one that fills a thin cell.
-const CANDIDATES: usize = 200;
+const CANDIDATES: usize = 40;
+/// What the oracle says of downgrades before it knows its version, and for how long it may.
+const NO_VERSION: &str = "etcdserver: cluster version not found during downgrade";
+const VERSION_WITHIN: Duration = Duration::from_secs(20);
+/// Calls told with a difference.
+const LAST_MAX: usize = 12;
+/// After so many requests that changed something the streams are compared.
+const CHANGES_MAX: usize = 8;
 
 /// See the module.
-pub struct Session<'a> {
-    sides: [Side; 2],
-    world: World,
-    chance: Chance,
-    streams: Vec<Twin>,
-    grid: &'a mut Grid,
+pub struct Session {
+    pub sides: [Side; 2],
+    pub world: World,
+    pub(crate) chance: Chance,
+    pub(crate) streams: Vec<Twin>,
+    /// Changes since the streams were compared.
+    pub(crate) changes: usize,
+    /// What earlier sessions have met.
+    before: Arc<Grid>,
+    /// What this one has met.
+    pub grid: Grid,
+    pub counts: Counts,
+    /// The last calls and what the oracle said.
+    last: VecDeque<(Call, Outcome)>,
+}
+
+/// How much was compared.
+#[derive(Debug)]
+pub struct Counts {
     /// Requests made so far.
     pub requests: usize,
     /// How often each known difference was met.
@@ -38,52 +57,85 @@ pub struct Session<'a> {
     pub erased: usize,
 }
 
-impl<'a> Session<'a> {
+impl Default for Counts {
+    fn default() -> Self {
+        Counts { requests: 0, known: vec![0; allow::known().count()], erased: 0 }
+    }
+}
+
+impl Counts {
+    /// Adds another's.
+    pub fn add(&mut self, other: &Counts) {
+        self.requests += other.requests;
+        self.erased += other.erased;
+        self.known.iter_mut().zip(&other.known).for_each(|(sum, met)| *sum += met);
+    }
+}
+
+impl Session {
     /// Two fresh servers.
-    pub fn new(sides: [Side; 2], chance: Chance, grid: &'a mut Grid, picked_leases: bool) -> Self {
+    pub fn new(sides: [Side; 2], kind: Kind, chance: Chance, before: Arc<Grid>) -> Self {
         Session {
             sides,
-            world: World::new(picked_leases),
+            world: World::new(kind),
             chance,
             streams: Vec::new(),
-            grid,
-            requests: 0,
-            known: vec![0; allow::KNOWN.len()],
-            erased: 0,
+            changes: 0,
+            before,
+            grid: Grid::default(),
+            counts: Counts::default(),
+            last: VecDeque::new(),
         }
     }
 
     /// Takes so many steps; stops at the first difference and tells it.
     pub async fn run(&mut self, steps: usize) -> Result<(), String> {
-        let mut thin = self.grid.thin();
+        let mut thin = self.thin();
         for step in 0..steps {
             if step % 100 == 0 {
-                thin = self.grid.thin();
+                thin = self.thin();
             }
-            if step == steps / 2 {
+            if step == steps / 2 && matches!(self.world.kind, Kind::Plain | Kind::Picked) {
                 self.fragments().await?;
                 self.twice_at_the_floor().await?;
             }
             if self.chance.percent(13) {
                 self.watch_step(&thin).await?;
             } else {
-                let request = self.choose(&thin);
-                self.unary(request).await?;
+                let call = self.choose(&thin);
+                self.call(call).await?;
             }
         }
-        Ok(())
+        self.compare_streams().await
+    }
+
+    /// Thin cells that a session like this can meet.
+    fn thin(&self) -> Vec<(String, String)> {
+        let kind = self.world.kind;
+        let mut thin = self.before.and(&self.grid).thin();
+        thin.retain(|(rpc, option)| {
+            (rpc == "Watch" || generate::is_called(kind, rpc)) && options::can_be_met(kind, option)
+        });
+        thin
     }
 
     /// Most requests are chosen for a thin cell, if one of some candidates would hit it.
-    fn choose(&mut self, thin: &[(String, String)]) -> Request {
-        let first = generate::request(&self.world, &mut self.chance);
-        if thin.is_empty() || self.chance.percent(30) {
+    fn choose(&mut self, thin: &[(String, String)]) -> Call {
+        let first = generate::call(&self.world, &mut self.chance);
+        // Of what fills thin cells with users, much takes away what they have.
+        let unsteered = if self.world.kind == Kind::Auth { 45 } else { 30 };
+        if thin.is_empty() || self.chance.percent(unsteered) {
             return first;
         }
         let (rpc, option) = self.chance.pick(thin).clone();
-        for _ in 0..CANDIDATES {
-            let candidate = generate::request_to(&rpc, &self.world, &mut self.chance);
-            if options::of(&candidate, &self.world).contains(&option) {
+        if rpc == "Watch" {
+            return first;
+        }
+        // Which request is refused in which words cannot be seen beforehand.
+        let candidates = if option.starts_with("error=") { 1 } else { CANDIDATES };
+        for _ in 0..candidates {
+            let candidate = generate::call_to(&rpc, &self.world, &mut self.chance);
+            if candidates == 1 || options::of(&candidate, &self.world).contains(&option) {
                 return candidate;
             }
         }
@@ -91,20 +143,20 @@ impl<'a> Session<'a> {
     }
 
     /// The same for watchers.
-    fn choose_act(&mut self, index: usize, thin: &[(String, String)]) -> Act {
-        let living: Vec<i64> = self.streams[index].watchers.keys().copied().collect();
+    pub(crate) fn choose_act(&mut self, index: usize, thin: &[(String, String)]) -> Act {
+        let twin = &self.streams[index];
+        let living: Vec<i64> = twin.watchers.keys().copied().collect();
         let thin: Vec<&String> =
             thin.iter().filter(|(rpc, _)| rpc == "Watch").map(|(_, option)| option).collect();
-        let retired = &self.streams[index].retired;
-        let first = generate::act(&self.world, &mut self.chance, &living, retired);
+        let first = generate::act(&self.world, &mut self.chance, &living, twin);
         if thin.is_empty() || self.chance.percent(30) {
             return first;
         }
         let option = *self.chance.pick(&thin);
         for _ in 0..CANDIDATES {
-            let candidate = generate::act(&self.world, &mut self.chance, &living, retired);
+            let candidate = generate::act(&self.world, &mut self.chance, &living, twin);
             let hits = match &candidate {
-                Act::Create(create) => options::of_watch(create, &self.world).contains(option),
+                Act::Create(create) => options::of_watch(create, twin, &self.world).contains(option),
                 Act::Cancel(_) => option == "cancel",
                 Act::Progress => option == "progress",
                 Act::Nothing => option == "nothing set",
@@ -116,106 +168,154 @@ impl<'a> Session<'a> {
         first
     }
 
-    async fn unary(&mut self, request: Request) -> Result<(), String> {
-        if matches!(&request, Request::HashKv(_)) && self.world.picked_leases {
-            return Ok(());
+    /// Asks both sides and compares everything.
+    pub async fn call(&mut self, call: impl Into<Call>) -> Result<(), String> {
+        self.answer(call).await.map(drop)
+    }
+
+    /// The same, for those who want to see what the oracle said.
+    pub async fn answer(&mut self, call: impl Into<Call>) -> Result<Outcome, String> {
+        let call = call.into();
+        if matches!(&call.request, Request::HashKV(_)) && self.world.picked_leases()
+            || matches!(&call.request, Request::LeaseGrant(_)) && self.world.leases.len() >= LEASES_MAX
+        {
+            return Ok(Err(Refused::new(Code::Cancelled, "not asked")));
         }
-        if matches!(&request, Request::Grant(_)) && self.world.leases.len() >= LEASES_MAX {
-            return Ok(());
-        }
-        if matches!(&request, Request::Compact(_)) {
+        if matches!(&call.request, Request::Compact(_)) {
             // What was there before an event is looked up when the event is sent. A stream that cannot
             // be asked whether all is sent must not race with a compaction.
+            self.compare_streams().await?;
             let revision = self.world.revision;
             self.streams.retain(|twin| !twin.waits(revision));
         }
-        self.requests += 1;
-        let (theirs, ours) = tokio::join!(self.sides[0].call(&request), self.sides[1].call(&request));
-        if let Err(refused) = &theirs
-            && refused.code == tonic::Code::Unavailable
-        {
-            return Err(format!("the oracle is gone\n  {}\n  {}", short(&request), refused.text));
+        self.counts.requests += 1;
+        let [theirs, ours] = self.ask(&call).await?;
+        self.note(&call, &theirs);
+        self.last.push_back((call.clone(), theirs.clone()));
+        if self.last.len() > LAST_MAX {
+            self.last.pop_front();
         }
-        self.note(&request, &theirs);
-        self.judge(&request, theirs.clone(), ours.clone())?;
-        self.learn(&request, &theirs, &ours).await?;
-        self.end_short_lease(&request, &theirs).await
+        self.judge(&call, theirs.clone(), ours.clone())?;
+        self.learn(&call, &theirs, &ours).await?;
+        self.end_short_lease(&call, &theirs).await?;
+        Ok(theirs)
     }
 
-    fn note(&mut self, request: &Request, theirs: &Outcome) {
-        let options = options::of(request, &self.world);
-        self.grid.hit(request.rpc(), &options, options::outcome(theirs));
+    async fn ask(&mut self, call: &Call) -> Result<[Outcome; 2], String> {
+        let told = |what: String| format!("{}\n  {}\n  {what}", call.request.rpc(), short(call));
+        let deadline = Instant::now() + VERSION_WITHIN;
+        let answers = loop {
+            let answers = if blocked::place(&call.request).is_some() {
+                blocked::call(&mut self.sides, call).await.map_err(told)?
+            } else {
+                let [first, second] = &mut self.sides;
+                tokio::join!(first.call(call), second.call(call)).into()
+            };
+            // Some time after its start, the oracle knows the version of its cluster.
+            let early = answers[0].as_ref().is_err_and(|refused| refused.text == NO_VERSION);
+            if !early || Instant::now() > deadline {
+                break answers;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        match &answers[0] {
+            Err(refused) if refused.code == Code::Unavailable => {
+                Err(told(format!("the oracle is gone: {}", refused.text)))
+            }
+            _ => Ok(answers),
+        }
+    }
+
+    fn note(&mut self, call: &Call, theirs: &Outcome) {
+        let options = options::of(call, &self.world);
+        self.grid.hit(call.request.rpc(), &options, options::outcome(theirs));
         if let Err(refused) = theirs {
             let error = format!("error={:?} {}", refused.code, without_numbers(&refused.text));
-            self.grid.hit(request.rpc(), &[error], "refused");
+            self.grid.hit(call.request.rpc(), &[error], "refused");
         }
     }
 
-    fn judge(&mut self, request: &Request, mut theirs: Outcome, mut ours: Outcome) -> Result<(), String> {
-        if let (Request::Grant(asked), Ok(Reply::Grant(a)), Ok(Reply::Grant(b))) =
-            (request, &mut theirs, &mut ours)
+    fn judge(&mut self, call: &Call, mut theirs: Outcome, mut ours: Outcome) -> Result<(), String> {
+        if let (Request::LeaseGrant(asked), Ok(Reply::LeaseGrant(a)), Ok(Reply::LeaseGrant(b))) =
+            (&call.request, &mut theirs, &mut ours)
             && asked.id == 0
             && a.id > 0
             && b.id > 0
         {
             b.id = a.id;
         }
-        allow::loosen(request, &mut theirs, &mut ours);
+        allow::loosen(&call.request, &mut theirs, &mut ours);
         if theirs == ours {
             return Ok(());
         }
-        for (index, known) in allow::KNOWN.iter().enumerate() {
-            if (known.explains)(&self.world, request, &theirs, &ours) {
-                self.known[index] += 1;
+        for (index, known) in allow::known().enumerate() {
+            if (known.explains)(&self.world, call, &theirs, &ours) {
+                self.counts.known[index] += 1;
                 return Ok(());
             }
         }
         let world = &self.world;
         Err(format!(
-            "{}\n  request: {}\n  etcd:    {}\n  bramble: {}\n  (revision {}, floor {}, leases {:?})",
-            request.rpc(),
-            short(request),
+            "{}\n  request: {}\n  etcd:    {}\n  bramble: {}\n  (revision {}, floor {}, leases {:?}, {:?})",
+            call.request.rpc(),
+            short(call),
             short(&theirs),
             short(&ours),
             world.revision,
             world.floor,
-            world.leases
+            world.leases,
+            world.auth,
         ))
     }
 
     /// Keeps the picture of the servers up to date, and compares what the watches saw.
-    async fn learn(&mut self, request: &Request, theirs: &Outcome, ours: &Outcome) -> Result<(), String> {
-        let Ok(reply) = theirs else { return Ok(()) };
-        match (request, reply) {
-            (Request::Compact(asked), _) => {
-                self.world.floor = asked.revision;
-                self.world.compactions.push(asked.revision);
-            }
-            (Request::Grant(asked), Reply::Grant(granted)) => self.learn_grant(asked, granted, ours),
-            (Request::Revoke(asked), _) => self.world.leases.retain(|id| *id != asked.id),
-            _ => {}
+    async fn learn(&mut self, call: &Call, theirs: &Outcome, ours: &Outcome) -> Result<(), String> {
+        if blocked::place(&call.request).is_some() {
+            self.look_at_revision().await?;
         }
-        let revision = reply.header().map_or(0, |header| header.revision);
+        let Ok(reply) = theirs else { return Ok(()) };
+        self.world.learn(&call.request, reply);
+        if let (Request::LeaseGrant(asked), Reply::LeaseGrant(granted)) = (&call.request, reply) {
+            self.learn_grant(asked, granted, ours);
+        }
+        let revision = reply.clone().header_mut().map_or(0, |header| header.revision);
+        self.learn_revision(revision).await
+    }
+
+    async fn learn_revision(&mut self, revision: i64) -> Result<(), String> {
         if revision > self.world.revision {
             self.world.revision = revision;
-            self.compare_streams().await?;
+            self.changes += 1;
         }
-        Ok(())
+        if self.changes >= CHANGES_MAX { self.compare_streams().await } else { Ok(()) }
+    }
+
+    /// After something that may have written more than its answer tells.
+    async fn look_at_revision(&mut self) -> Result<(), String> {
+        let look = Request::Status(pb::StatusRequest {});
+        Box::pin(self.call(look)).await
     }
 
     /// A lease with the least time to live would end in the middle of the comparison; it goes at once.
-    async fn end_short_lease(&mut self, request: &Request, theirs: &Outcome) -> Result<(), String> {
-        match (request, theirs) {
-            (Request::Grant(_), Ok(Reply::Grant(granted))) if granted.ttl < SHORT_TTL_S => {
-                Box::pin(self.unary(Request::Revoke(pb::LeaseRevokeRequest { id: granted.id }))).await
+    async fn end_short_lease(&mut self, call: &Call, theirs: &Outcome) -> Result<(), String> {
+        match (&call.request, theirs) {
+            (Request::LeaseGrant(_), Ok(Reply::LeaseGrant(granted))) if granted.ttl < SHORT_TTL_S => {
+                let revoke = Request::LeaseRevoke(pb::LeaseRevokeRequest { id: granted.id });
+                let call = Call { request: revoke, asker: call.asker.clone() };
+                Box::pin(self.call(call)).await
             }
             _ => Ok(()),
         }
     }
 
-    /// Which server is gone, with the end of its log.
-    pub fn casualties(&mut self) -> String {
-        self.sides.iter_mut().filter_map(Side::obituary).collect()
+    /// What came before a difference, and which server is gone, with the end of its log.
+    pub fn circumstances(&mut self) -> String {
+        let last = self.last.iter().map(|(call, theirs)| {
+            let by = options::of_identity(&call.asker.identity, &self.world);
+            format!("  before: {:.300} ({by}) → {:.200}\n", short(&call.request), short(theirs))
+        });
+        let last: String = last.collect();
+        last + &self.sides.iter_mut().filter_map(Side::obituary).collect::<String>()
     }
 
     fn learn_grant(
@@ -225,156 +325,19 @@ impl<'a> Session<'a> {
         ours: &Outcome,
     ) {
         if asked.id == 0
-            && let Ok(Reply::Grant(own)) = ours
+            && let Ok(Reply::LeaseGrant(own)) = ours
         {
-            self.sides[1].same_lease(granted.id, own.id);
+            self.sides[1].names.same_lease(granted.id, own.id);
         }
         // Records with an id that the server picked have other bytes on each side.
-        if asked.id != 0 || self.world.picked_leases || granted.ttl < SHORT_TTL_S {
+        if asked.id != 0 || self.world.picked_leases() || granted.ttl < SHORT_TTL_S {
             self.world.leases.push(granted.id);
-        }
-    }
-
-    async fn compare_streams(&mut self) -> Result<(), String> {
-        for index in 0..self.streams.len() {
-            self.compare_stream(index).await?;
-        }
-        Ok(())
-    }
-
-    async fn compare_stream(&mut self, index: usize) -> Result<(), String> {
-        let revision = self.world.revision;
-        let twin = &mut self.streams[index];
-        twin.barrier(revision).await.map_err(|what| format!("Watch progress\n  {what}"))?;
-        let seen =
-            twin.compare(&self.sides, &self.world).await.map_err(|what| format!("Watch events\n  {what}"))?;
-        self.erased += usize::from(seen.erased);
-        note_events(self.grid, &seen);
-        Ok(())
-    }
-
-    async fn watch_step(&mut self, thin: &[(String, String)]) -> Result<(), String> {
-        if self.streams.is_empty() || (self.streams.len() < STREAMS_MAX && self.chance.percent(10)) {
-            self.streams.push(Twin::open(&self.sides));
-        }
-        let index = self.chance.below(self.streams.len());
-        if self.chance.percent(4) || self.streams[index].watchers.len() >= WATCHERS_MAX {
-            self.streams.swap_remove(index);
-            return Ok(());
-        }
-        let act = self.choose_act(index, thin);
-        self.watch_act(index, &act).await
-    }
-
-    async fn watch_act(&mut self, index: usize, act: &Act) -> Result<(), String> {
-        self.requests += 1;
-        let revision = self.world.revision;
-        let told = |what: String| format!("Watch {act:?}\n  {what}\n  (revision {revision})");
-        let before: Vec<i64> = self.streams[index].watchers.keys().copied().collect();
-        self.streams[index].act(act, revision).await.map_err(told)?;
-        let twin = &mut self.streams[index];
-        let new = twin.watchers.keys().copied().find(|id| !before.contains(id));
-        let mut compacted = false;
-        if let (Act::Create(create), Some(id)) = (act, new) {
-            compacted = create.start_revision > 0 && create.start_revision < self.world.floor;
-            if compacted {
-                twin.await_compacted(id).await.map_err(told)?;
-            }
-        }
-        self.note_act(act, new.is_some(), compacted, &before);
-        self.compare_stream(index)
-            .await
-            .map_err(|what| format!("{what}\n  after {act:?} at revision {revision}"))?;
-        if self.streams[index].spent {
-            self.streams.swap_remove(index);
-        }
-        Ok(())
-    }
-
-    fn note_act(&mut self, act: &Act, made: bool, compacted: bool, before: &[i64]) {
-        match act {
-            Act::Create(create) => {
-                let outcome = if compacted {
-                    "compacted"
-                } else if made {
-                    "created"
-                } else {
-                    "refused"
-                };
-                self.grid.hit("Watch", &options::of_watch(create, &self.world), outcome);
-            }
-            Act::Cancel(id) => {
-                let outcome = if before.contains(id) { "cancelled" } else { "silence" };
-                self.grid.hit("Watch", &["cancel".to_string()], outcome);
-            }
-            Act::Progress => self.grid.hit("Watch", &["progress".to_string()], "as promised"),
-            Act::Nothing => self.grid.hit("Watch", &["nothing set".to_string()], "silence"),
-        }
-    }
-
-    /// A key that one transaction puts and deletes, compacted at that very revision, watched from there.
-    async fn twice_at_the_floor(&mut self) -> Result<(), String> {
-        let key = Bytes::from_static(b"twice");
-        let put = pb::PutRequest { key: key.clone(), value: Bytes::from_static(b"v"), ..Default::default() };
-        let delete = pb::DeleteRangeRequest { key: key.clone(), ..Default::default() };
-        let inner =
-            |op| pb::TxnRequest { success: vec![pb::RequestOp { request: Some(op) }], ..Default::default() };
-        let both = [inner(Op::RequestPut(put)), inner(Op::RequestDeleteRange(delete))];
-        let success = both.map(|txn| pb::RequestOp { request: Some(Op::RequestTxn(txn)) }).to_vec();
-        self.unary(Request::Txn(pb::TxnRequest { success, ..Default::default() })).await?;
-        let revision = self.world.revision;
-        self.unary(Request::Compact(pb::CompactionRequest { revision, physical: true })).await?;
-        self.streams.push(Twin::open(&self.sides));
-        let create =
-            pb::WatchCreateRequest { key, start_revision: revision, prev_kv: true, ..Default::default() };
-        self.watch_act(self.streams.len() - 1, &Act::Create(create)).await
-    }
-
-    /// More than a message's worth of history, to a watcher that takes it in pieces and to one that does not.
-    async fn fragments(&mut self) -> Result<(), String> {
-        let from = self.world.revision + 1;
-        for index in 0..8u8 {
-            let key = Bytes::from(vec![b'B', index]);
-            let put = pb::PutRequest { key, value: Bytes::from(vec![index; 300_000]), ..Default::default() };
-            self.unary(Request::Put(put)).await?;
-        }
-        self.streams.push(Twin::open(&self.sides));
-        let index = self.streams.len() - 1;
-        for fragment in [true, false] {
-            let act = Act::Create(pb::WatchCreateRequest {
-                key: Bytes::from_static(b"B"),
-                range_end: Bytes::from_static(b"C"),
-                start_revision: from,
-                fragment,
-                ..Default::default()
-            });
-            self.watch_act(index, &act).await?;
-        }
-        self.streams.swap_remove(index);
-        let clean = pb::DeleteRangeRequest {
-            key: Bytes::from_static(b"B"),
-            range_end: Bytes::from_static(b"C"),
-            prev_kv: false,
-        };
-        self.unary(Request::Delete(clean)).await
-    }
-}
-
-fn note_events(grid: &mut Grid, seen: &Seen) {
-    if seen.fragmented {
-        grid.hit("Watch", &["in pieces".to_string()], "delivered");
-    }
-    for response in &seen.responses {
-        for event in &response.events {
-            let kind = if event.r#type == 0 { "put" } else { "delete" };
-            let before = if event.prev_kv.is_some() { "with what was before" } else { "alone" };
-            grid.hit("Watch", &[format!("event {kind} {before}")], "delivered");
         }
     }
 }
 
 /// Debug text, cut where a large value would fill the screen.
-fn short(it: &impl std::fmt::Debug) -> String {
+pub fn short(it: &impl std::fmt::Debug) -> String {
     let text = format!("{it:?}");
     if text.len() <= 6000 {
         text

@@ -15,6 +15,7 @@ use bramble_proto::etcdserverpb as pb;
 use bramble_proto::etcdserverpb::watch_request::RequestUnion;
 
 use crate::allow;
+use crate::call::Asker;
 use crate::feed::Feed;
 use crate::side::Side;
 use crate::world::World;
@@ -40,6 +41,8 @@ pub enum Act {
 /// One stream on both sides.
 pub struct Twin {
     feeds: [Feed; 2],
+    /// Who opened it.
+    pub asker: Asker,
     /// Up to where the responses have been compared.
     compared: [usize; 2],
     /// Living watchers and the revision each starts at.
@@ -66,9 +69,10 @@ pub struct Seen {
 
 impl Twin {
     /// Opens the stream on both sides.
-    pub fn open(sides: &[Side; 2]) -> Twin {
+    pub fn open(sides: &[Side; 2], asker: Asker) -> Twin {
         Twin {
-            feeds: [Feed::open(&sides[0].wire), Feed::open(&sides[1].wire)],
+            feeds: [Feed::open(&sides[0], &asker), Feed::open(&sides[1], &asker)],
+            asker,
             compared: [0, 0],
             watchers: BTreeMap::new(),
             retired: Vec::new(),
@@ -318,9 +322,9 @@ fn is_mark(response: &pb::WatchResponse) -> bool {
 
 fn mask(response: &mut pb::WatchResponse, side: &Side) {
     if let Some(header) = &mut response.header {
-        side.mask_header(header);
+        side.names.mask_header(header);
     }
     for event in &mut response.events {
-        event.kv.iter_mut().chain(&mut event.prev_kv).for_each(|kv| side.mask_kv(kv));
+        event.kv.iter_mut().chain(&mut event.prev_kv).for_each(|kv| side.names.mask_kv(kv));
     }
 }

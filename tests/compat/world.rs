@@ -1,10 +1,32 @@
 //! What the generator knows about the two servers: enough to aim at edges, never what to expect.
+use std::collections::{BTreeMap, BTreeSet};
+
 use bramble_tests::chance::Chance;
 use bytes::Bytes;
+
+use crate::words::{Reply, Request};
+use crate::world_auth::AuthWorld;
+
+/// What a session is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Keys, leases, watches; the bytes of records are equal, so hashes are compared.
+    Plain,
+    /// The same with leases whose ids the server picks.
+    Picked,
+    /// Users, roles and permissions beside.
+    Auth,
+    /// Alarms beside.
+    Alarms,
+}
+
+/// In this order, over and over.
+pub const KINDS: [Kind; 6] = [Kind::Plain, Kind::Auth, Kind::Picked, Kind::Auth, Kind::Alarms, Kind::Auth];
 
 /// See the module.
 #[derive(Debug)]
 pub struct World {
+    pub kind: Kind,
     /// The newest revision.
     pub revision: i64,
     /// The compaction floor, -1 before the first.
@@ -13,9 +35,11 @@ pub struct World {
     pub compactions: Vec<i64>,
     /// Leases that exist, by the oracle's id.
     pub leases: Vec<i64>,
-    /// Whether ids that the server picks may hang on keys. Then the bytes of records differ between
-    /// the sides, so hashes are not compared, nor the order of such ids.
-    pub picked_leases: bool,
+    /// Kind and member of the alarms that are on.
+    pub alarms: BTreeSet<(i32, u64)>,
+    /// Keys that won an election, and at which revision they were made.
+    pub held: BTreeMap<Bytes, i64>,
+    pub auth: AuthWorld,
 }
 
 /// Few keys, so that requests meet; some of them nasty.
@@ -51,8 +75,47 @@ const VALUES: &[&[u8]] = &[b"", b"x", b"y", b"z", b"xx", b"\0", b"\xff", b"a lon
 
 impl World {
     /// A fresh store.
-    pub fn new(picked_leases: bool) -> Self {
-        World { revision: 1, floor: -1, compactions: Vec::new(), leases: Vec::new(), picked_leases }
+    pub fn new(kind: Kind) -> Self {
+        World {
+            kind,
+            revision: 1,
+            floor: -1,
+            compactions: Vec::new(),
+            leases: Vec::new(),
+            alarms: BTreeSet::new(),
+            held: BTreeMap::new(),
+            auth: AuthWorld::default(),
+        }
+    }
+
+    /// Whether ids that the server picks may hang on keys. Then the bytes of records differ between the
+    /// sides, so hashes are not compared, nor the order of such ids.
+    pub fn picked_leases(&self) -> bool {
+        self.kind == Kind::Picked
+    }
+
+    /// Follows what the oracle has done. The leases that it granted are the session's business.
+    pub fn learn(&mut self, request: &Request, reply: &Reply) {
+        match (request, reply) {
+            (Request::Compact(asked), _) => {
+                self.floor = asked.revision;
+                self.compactions.push(asked.revision);
+            }
+            (Request::LeaseRevoke(asked), _) => self.leases.retain(|id| *id != asked.id),
+            (_, Reply::Campaign(won)) => {
+                self.held.extend(won.leader.iter().map(|leader| (leader.key.clone(), leader.rev)));
+            }
+            (Request::Alarm(asked), Reply::Alarm(told)) => {
+                for alarm in told.alarms.iter().map(|alarm| (alarm.alarm, alarm.member_id)) {
+                    match asked.action {
+                        1 => drop(self.alarms.insert(alarm)),
+                        2 => drop(self.alarms.remove(&alarm)),
+                        _ => {}
+                    }
+                }
+            }
+            _ => self.auth.learn(request),
+        }
     }
 
     /// A key; now and then none.
