@@ -113,6 +113,7 @@ fn timing_and_limits(sources: &Sources, config: &mut Config) -> Result<(), Confi
     if let Some(streams) = number(sources, "max-concurrent-streams", 1, u64::from(u32::MAX))? {
         config.streams_max = streams as u32;
     }
+    set_duration(sources, "grpc-keepalive-min-time", &mut config.keepalive_min);
     set_duration(sources, "grpc-keepalive-interval", &mut config.keepalive_interval);
     set_duration(sources, "grpc-keepalive-timeout", &mut config.keepalive_timeout);
     set_duration(sources, "warning-apply-duration", &mut config.warn_apply);

@@ -47,6 +47,8 @@ pub struct Config {
     pub request_bytes_max: usize,
     /// HTTP/2 streams that one connection may have open at once.
     pub streams_max: u32,
+    /// The shortest time between a client's pings; zero = gRPC's own, five minutes.
+    pub keepalive_min: Duration,
     /// How often the server pings an idle connection; zero = never.
     pub keepalive_interval: Duration,
     /// How long the server waits for the answer to its ping before it closes.
@@ -233,6 +235,7 @@ impl Default for Config {
             txn_ops_max: 128,
             request_bytes_max: 1_572_864,
             streams_max: u32::MAX,
+            keepalive_min: Duration::from_secs(5),
             keepalive_interval: Duration::from_secs(2 * 3600),
             keepalive_timeout: Duration::from_secs(20),
             auto_compaction: None,

@@ -166,7 +166,7 @@ pub const FLAGS: &[Flag] = &[
     flag(Raft, "max-txn-ops", Count, "128", Honoured, "Operations in one transaction."),
     flag(Raft, "max-request-bytes", Count, "1572864", Honoured, "Bytes in one request."),
     flag(Raft, "max-concurrent-streams", Count, "4294967295", Honoured, "HTTP/2 streams one connection may have open."),
-    flag(Raft, "grpc-keepalive-min-time", Duration, "5s", Accepted, "clients may ping as often as they like"),
+    flag(Raft, "grpc-keepalive-min-time", Duration, "5s", Honoured, "How far apart a client's pings must be while it has a stream open (without one: 2 h); after two warnings GOAWAY `too_many_pings`. 0 = gRPC's own 5 m."),
     flag(Raft, "grpc-keepalive-interval", Duration, "2h", Honoured, "How often the server pings a connection; 0 = never."),
     flag(Raft, "grpc-keepalive-timeout", Duration, "20s", Honoured, "How long it waits for the answer before it closes."),
     flag(Raft, "watch-progress-notify-interval", Duration, "10m", Honoured, "How often an idle watcher that asked for it gets a progress mark."),

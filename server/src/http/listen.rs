@@ -132,6 +132,7 @@ impl Listeners {
             streams_max: config.streams_max,
             ping_every: config.keepalive_interval,
             pong_within: config.keepalive_timeout,
+            pings_apart_min: config.keepalive_min,
         };
         Ok(Listeners { bound, identity, limits, http_apart: !config.listen_client_http.is_empty() })
     }

@@ -1,6 +1,8 @@
 //! Plain HTTP beside gRPC: health, version, and the listeners that serve both.
 mod authority;
+mod calm;
 mod first_bytes;
+mod frames;
 mod hall;
 pub mod health;
 mod held;

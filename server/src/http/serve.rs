@@ -24,6 +24,7 @@ use tower::Service;
 use tracing::{debug, warn};
 
 use super::authority::CleanAuthority;
+use super::calm::Calm;
 use super::first_bytes::FirstBytes;
 use super::hall::{Guest, Hall, Visit};
 use super::held::Held;
@@ -42,6 +43,14 @@ const HEADER: Duration = Duration::from_secs(30);
 /// Flow-control windows: big answers and snapshots are throttled by the default of 64 KiB.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Bytes of one stream's answer that HTTP/2 holds, whatever window the client opens.
+const SEND_BUFFER: usize = 64 << 10;
+/// Header of a request, unpacked: room for the largest token, and for no more of them.
+const HEADER_LIST: u32 = 64 << 10;
+/// Streams that a client resets before they are looked at, and streams reset because of its errors; the
+/// next one ends the connection with ENHANCE_YOUR_CALM.
+const RESETS_PENDING: usize = 64;
+const RESETS_CAUSED: usize = 1024;
 
 /// Settings of HTTP/2 connections.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +61,8 @@ pub(super) struct Limits {
     pub ping_every: Duration,
     /// How long the answer may take.
     pub pong_within: Duration,
+    /// The time between a client's own pings.
+    pub pings_apart_min: Duration,
 }
 
 /// What one listener serves: gRPC by its content type, the rest as HTTP.
@@ -242,11 +253,13 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let builder = protocol(house.limits);
+    let share = visit.share().clone();
     let service = hyper::service::service_fn(move |request| {
         let (app, share, peer) = (app.clone(), visit.share().clone(), peer.clone());
         async move { Ok::<_, std::convert::Infallible>(app.answer(request, &share, peer).await) }
     });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(CleanAuthority::new(stream)), service));
+    let stream = Calm::new(CleanAuthority::new(stream), house.limits.pings_apart_min, share);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = house.stop.cancelled() => {
@@ -268,6 +281,10 @@ fn protocol(limits: Limits) -> auto::Builder<TokioExecutor> {
         .max_concurrent_streams(limits.streams_max)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(HEADER_LIST)
+        .max_pending_accept_reset_streams(RESETS_PENDING)
+        .max_local_error_reset_streams(RESETS_CAUSED)
         .keep_alive_interval((!limits.ping_every.is_zero()).then_some(limits.ping_every))
         .keep_alive_timeout(limits.pong_within);
     builder
