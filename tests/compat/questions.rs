@@ -17,8 +17,11 @@ pub struct Question {
     pub request: Request,
 }
 
-/// Users, and what each may: a role of the same name, of a kind, on a range.
-const USERS: &[(&str, Option<(i32, &str, &str)>)] = &[
+/// A kind of permission, and its range.
+type May = (i32, &'static str, &'static str);
+
+/// Users, and what each may, by a role of the same name.
+const USERS: &[(&str, Option<May>)] = &[
     ("bare", None),
     ("reader", Some((0, "m/a", ""))),
     ("writer", Some((1, "m/a", ""))),
