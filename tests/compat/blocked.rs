@@ -14,6 +14,8 @@ use crate::words::{Outcome, Refused, Request};
 
 /// How long one side may take to begin to wait, or to tidy up.
 const WITHIN: Duration = Duration::from_secs(10);
+/// How long a server may take to begin, where nothing shows it.
+const BEGUN_WITHIN: Duration = Duration::from_secs(1);
 /// How often to look.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -35,6 +37,9 @@ pub fn place(request: &Request) -> Option<(Bytes, Bytes)> {
 pub async fn call(sides: &mut [Side; 2], call: &Call) -> Result<[Outcome; 2], String> {
     let (name, key) = place(&call.request).expect("a request that may wait");
     let wires = [sides[0].wire.clone(), sides[1].wire.clone()];
+    // A key that was there before does not tell that a server has begun to wait.
+    let was_there = exists(&wires[0], &key).await;
+    let begun = Instant::now() + if was_there { BEGUN_WITHIN } else { Duration::ZERO };
     let [first, second] = sides;
     {
         let mut answers = pin!(async { tokio::join!(first.call(call), second.call(call)) });
@@ -45,7 +50,10 @@ pub async fn call(sides: &mut [Side; 2], call: &Call) -> Result<[Outcome; 2], St
                 (theirs, ours) = &mut answers => return Ok([theirs, ours]),
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
-            if waits(&wires[0], &name, &key).await && waits(&wires[1], &name, &key).await {
+            if Instant::now() > begun
+                && waits(&wires[0], &name, &key).await
+                && waits(&wires[1], &name, &key).await
+            {
                 break;
             }
             if Instant::now() > deadline {

@@ -141,6 +141,8 @@ impl Session {
             let key = Bytes::from(vec![b'B', index]);
             let put = pb::PutRequest { key, value: Bytes::from(vec![index; 300_000]), ..Default::default() };
             self.call(Request::Put(put)).await?;
+            // Large events wait for nobody, or the sides put them together as they like.
+            self.compare_streams().await?;
         }
         self.streams.push(Twin::open(&self.sides, Asker::default()));
         let index = self.streams.len() - 1;
