@@ -6,6 +6,7 @@ mod auth;
 pub mod config;
 mod failure;
 pub mod http;
+pub mod metrics;
 pub mod node;
 pub mod raft;
 pub mod rpc;

@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::settings::{AutoCompaction, ClientTls, Config, Media, Profile, QUOTA_BYTES_DEFAULT, TlsVersion};
+use super::settings::{
+    AutoCompaction, ClientTls, Config, Media, MetricsDetail, Profile, QUOTA_BYTES_DEFAULT, TlsVersion,
+};
 use super::sources::{Given, Notice, Sources};
 use super::table::{FEATURE_GATES, Kind, Policy};
 use super::urls::{self, ListenUrl};
@@ -78,6 +80,10 @@ fn member(sources: &Sources, called_etcd: bool, config: &mut Config) -> Result<(
     }
     config.listen_client_http = listen(sources, "listen-client-http-urls")?.unwrap_or_default();
     config.listen_metrics = listen(sources, "listen-metrics-urls")?.unwrap_or_default();
+    config.metrics = match text(sources, "metrics").as_deref() {
+        Some("extensive") => MetricsDetail::Extensive,
+        _ => MetricsDetail::Basic,
+    };
     listen(sources, "listen-peer-urls")?;
     if let Some(urls) = advertised(sources, "advertise-client-urls")? {
         config.advertise_client = urls;

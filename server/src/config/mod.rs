@@ -19,7 +19,7 @@ pub use auth::{AuthSettings, JwtSettings, SignMethod, TokenKind};
 pub use error::ConfigError;
 pub use settings::{
     AutoCompaction, ClientTls, Config, LogFormat, LogLevel, LogOutput, LogRotation, LogSettings, Media,
-    Profile, TlsVersion,
+    MetricsDetail, Profile, TlsVersion,
 };
 pub use sources::Notice;
 pub use urls::{ListenAddr, ListenUrl};

@@ -19,7 +19,7 @@ pub struct Config {
     pub listen_client: Vec<ListenUrl>,
     /// If not empty, HTTP (health, version) is served here and leaves the gRPC listeners.
     pub listen_client_http: Vec<ListenUrl>,
-    /// Listeners that serve health endpoints only, for probes; often plain HTTP on the loopback.
+    /// Listeners that serve `/metrics` and health endpoints only; often plain HTTP on the loopback.
     pub listen_metrics: Vec<ListenUrl>,
     /// Whether TCP listeners set SO_REUSEPORT.
     pub reuse_port: bool,
@@ -61,6 +61,8 @@ pub struct Config {
     pub compaction_pause: Duration,
     /// How often an idle watcher that asked for it gets a progress mark.
     pub watch_progress: Duration,
+    /// How much `/metrics` tells of each gRPC method.
+    pub metrics: MetricsDetail,
     /// Applying a group of entries longer than this is logged.
     pub warn_apply: Duration,
     /// A unary request that takes longer is logged; zero = never.
@@ -139,6 +141,16 @@ impl Media {
         };
         (Duration::from_millis(heartbeat_ms), Duration::from_millis(election_ms))
     }
+}
+
+/// How much `/metrics` tells of each gRPC method.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetricsDetail {
+    /// Handling times of the methods that were called.
+    #[default]
+    Basic,
+    /// Handling times of all methods from the start.
+    Extensive,
 }
 
 /// What automatic compaction keeps.
@@ -242,6 +254,7 @@ impl Default for Config {
             compaction_batch: 1000,
             compaction_pause: Duration::from_millis(10),
             watch_progress: Duration::from_secs(600),
+            metrics: MetricsDetail::default(),
             warn_apply: Duration::from_millis(100),
             warn_request: Duration::from_millis(300),
             quota_bytes: QUOTA_BYTES_DEFAULT,

@@ -151,7 +151,9 @@ async fn run(client: &Client, probe: Probe, checks: &[Check], query: &Query) -> 
     let mut lines = String::new();
     let mut healthy = true;
     for check in checks.iter().filter(|check| checks.len() == 1 || !query.excludes(check.name())) {
-        match check.ask(client).await {
+        let asked = check.ask(client).await;
+        client.metrics().health.checked(&probe.path()[1..], check.name(), asked.is_ok());
+        match asked {
             Ok(()) => lines += &format!("[+]{} ok\n", check.name()),
             Err(why) => {
                 healthy = false;
@@ -175,7 +177,9 @@ async fn run(client: &Client, probe: Probe, checks: &[Check], query: &Query) -> 
 }
 
 async fn health(client: &Client, query: &Query) -> Response {
-    match find_illness(client, query).await {
+    let illness = find_illness(client, query).await;
+    client.metrics().health.answered(illness.is_none());
+    match illness {
         None => {
             let mut response = text(StatusCode::OK, r#"{"health":"true","reason":""}"#);
             response.headers_mut().remove(header::X_CONTENT_TYPE_OPTIONS);

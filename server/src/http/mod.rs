@@ -8,6 +8,7 @@ pub mod health;
 mod held;
 mod huffman;
 pub mod listen;
+pub mod metrics;
 mod serve;
 
 use axum::response::{IntoResponse, Response};

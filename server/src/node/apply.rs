@@ -19,6 +19,7 @@ use super::pump::Feed;
 use super::waiters::{Settled, Waiters};
 use crate::auth::tokens::Tokens;
 use crate::failure::Failure;
+use crate::metrics::ApplyMeter;
 use crate::raft::Group;
 
 /// What the apply thread is asked for. Its queue holds one group and one of each other kind at most.
@@ -45,6 +46,7 @@ pub(super) struct Outlets {
     /// Called now and then with the bytes applied since the last call.
     pub(super) nudge_flush: Box<dyn Fn() + Send>,
     pub(super) failure: Failure,
+    pub(super) meter: ApplyMeter,
 }
 
 /// How physical compaction goes on.
@@ -101,10 +103,11 @@ impl Applier {
     }
 
     fn apply(&mut self, group: Group) -> Result<(), Fatal> {
-        let begun = Instant::now();
-        let applied = self.writer.apply(&group.entries)?;
-        let took = begun.elapsed();
+        let (meter, mut watch) = (&mut self.out.meter, ApplyMeter::begin());
+        let applied = self.writer.apply_each(&group.entries, |entry| meter.entry(&mut watch, entry))?;
+        let took = meter.batch(&mut watch, &applied);
         if took > self.pace.warn_after {
+            meter.slow();
             tracing::warn!(
                 "took" = ?took,
                 "expected-duration" = ?self.pace.warn_after,
@@ -151,7 +154,13 @@ impl Applier {
     }
 
     fn scrub(&mut self) -> Result<(), Fatal> {
-        self.next_scrub = match self.writer.scrub(self.pace.rows_max)? {
+        let (begun, erased) = (Instant::now(), self.writer.erased());
+        let scrubbed = self.writer.scrub(self.pace.rows_max)?;
+        if scrubbed != Scrub::Idle {
+            let (rows, done) = (self.writer.erased() - erased, scrubbed != Scrub::More);
+            self.out.meter.scrubbed(begun.elapsed(), rows, done);
+        }
+        self.next_scrub = match scrubbed {
             Scrub::Idle => None,
             Scrub::More => Some(Instant::now() + self.pace.pause),
             Scrub::Done { revision } => {

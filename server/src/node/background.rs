@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bramble_store::engine::any::AnyEngine;
 use bramble_store::error::Fatal;
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::apply::Work;
 use crate::failure::Failure;
+use crate::metrics::FlushMeter;
 use crate::raft::Consensus;
 
 /// What the background thread is asked for.
@@ -71,6 +72,7 @@ pub(super) struct Background {
     pub(super) budget_bytes: u64,
     pub(super) chores: Chores,
     pub(super) failure: Failure,
+    pub(super) meter: FlushMeter,
 }
 
 impl Background {
@@ -118,7 +120,9 @@ impl Background {
         if self.applier.send(Work::PrepareFlush(done)).is_err() || prepared.recv().is_err() {
             return Ok(false);
         }
+        let begun = Instant::now();
         let flushed = self.flusher.flush()?;
+        self.meter.engine_flushed(begun.elapsed());
         if flushed > *durable {
             *durable = flushed;
             if let Some(flushed) = flushed {

@@ -31,6 +31,7 @@ use super::reads::Size;
 pub use super::streams::{WatchRequests, WatchResponses, WatchStream};
 pub use super::users::NewPassword;
 use super::{members, status};
+use crate::metrics::Metrics;
 use crate::trace;
 
 /// Records a range may ask for and still be read on the spot; larger reads leave the async threads.
@@ -49,6 +50,11 @@ impl Client {
         Client { core }
     }
 
+    /// What this member counts.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.core.metrics
+    }
+
     /// Cluster and member id, term and current revision, for answers that carry only a header.
     pub fn header(&self) -> Header {
         self.core.header(self.core.view().map_or(0, |view| view.revision()))
@@ -65,11 +71,16 @@ impl Client {
         consistency: Consistency,
     ) -> Result<Answer<RangeReply>, Error> {
         check::range(&request)?;
+        let asked = self.core.metrics.agreement.request("Range");
         let place = self.core.place(caller, Kind::Requests)?;
         let Seen { view, asker } = self.fresh(caller, consistency, || range_needs(&request)).await?;
         let size = if is_small(&request) { Size::Small } else { Size::Large };
-        let read = move |view: &View, room: Room<'_>| view.range_within(&request, room);
+        let metrics = self.core.metrics.clone();
+        let read =
+            move |view: &View, room: Room<'_>| metrics.reads.range(|| view.range_within(&request, room));
         let body = self.core.read(&place, view, size, read).await?;
+        asked.answered();
+        self.core.metrics.reads.ops.range();
         trace::step("range keys");
         self.core.still(&asker)?;
         Ok(self.answer(body.revision, body))
@@ -117,10 +128,13 @@ impl Client {
         let limits = TxnLimits { ops_max: self.core.config.txn_ops_max, ..TxnLimits::default() };
         check::txn(&request, &limits)?;
         if request.is_read_only() {
+            let asked = self.core.metrics.agreement.request("ReadonlyTxn");
             let place = self.core.place(caller, Kind::Requests)?;
             let Seen { view, asker } = self.fresh(caller, consistency, || needs_of_txn(&request)).await?;
             let read = move |view: &View, room: Room<'_>| view.txn_within(&request, room);
             let body = self.core.read(&place, view, Size::Large, read).await?;
+            asked.answered();
+            self.core.metrics.reads.ops.txn(&body);
             trace::step("read");
             self.core.still(&asker)?;
             return Ok(self.answer(body.revision, body));
@@ -221,7 +235,10 @@ impl Client {
             let seen = self.core.permitted(caller, &[Need::User, Need::WriteLease(id)]).await?;
             let revision = seen.view.revision();
             match self.core.leases.renew(id) {
-                Renewal::Renewed(ttl_s) => return Ok(self.answer(revision, ttl_s)),
+                Renewal::Renewed(ttl_s) => {
+                    self.core.metrics.agreement.leases_renewed.inc();
+                    return Ok(self.answer(revision, ttl_s));
+                }
                 Renewal::Unknown => return Ok(self.answer(revision, 0)),
                 Renewal::Ending if Instant::now() >= deadline => return Err(NotNow::ReadTimedOut.into()),
                 Renewal::NotLeading if Instant::now() >= deadline => return Err(NotNow::NoLeader.into()),
@@ -316,7 +333,9 @@ impl Client {
     pub async fn hash_kv(&self, caller: &Caller, revision: i64) -> Result<Answer<HashKv>, Error> {
         let Seen { view, .. } = self.core.permitted(caller, &[Need::Root]).await?;
         let (at, compact_revision) = (view.revision(), view.compacted());
-        let (hash, hash_revision) = self.scan(view, move |view| view.hash_kv(revision)).await?;
+        let metrics = self.core.metrics.clone();
+        let hash = move |view: View| metrics.reads.hash_kv(|| view.hash_kv(revision));
+        let (hash, hash_revision) = self.scan(view, hash).await?;
         Ok(self.answer(at, HashKv { hash, compact_revision, hash_revision }))
     }
 

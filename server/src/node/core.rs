@@ -6,13 +6,14 @@ use std::time::Duration;
 use bramble_store::codec;
 use bramble_store::command::{Action, Command, Origin, RequestId};
 use bramble_store::data_dir::Ids;
-use bramble_store::engine::EngineSize;
 use bramble_store::engine::any::{AnyEngine, AnyView};
+use bramble_store::engine::{EngineSize, EngineWork};
 use bramble_store::error::{Fatal, ReadError};
 use bramble_store::seams::{Clock, Entropy};
 use bramble_store::store::{Flusher, ReadView, Reader, Reply};
 use bramble_store::types::LogId;
 use bytes::Bytes;
+use prometheus::IntCounter;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,7 @@ use crate::auth::passwords::Passwords;
 use crate::auth::tokens::Tokens;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::metrics::Metrics;
 use crate::raft::{Consensus, Setback};
 use crate::trace;
 
@@ -83,6 +85,7 @@ pub(super) struct Core {
     pub(super) own_share: Arc<Share>,
     pub(super) backlog: Arc<Backlog>,
     pub(super) reads: mpsc::Sender<oneshot::Sender<u64>>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// The ways to look at the state.
@@ -126,6 +129,12 @@ impl Core {
         state.as_ref().map(|state| state.reader.view()).ok_or(NotNow::Stopped)
     }
 
+    /// Sizes of the engine, and what it has had to do.
+    pub(super) fn size_and_work(&self) -> Result<(EngineSize, EngineWork), NotNow> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.as_ref().map(|state| (state.flusher.size(), state.flusher.work())).ok_or(NotNow::Stopped)
+    }
+
     /// Sizes of the engine.
     pub(super) fn size(&self) -> Result<EngineSize, NotNow> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -162,6 +171,16 @@ impl Core {
 
     /// Waits until a view is at least as new as every write acknowledged before the call.
     pub(super) async fn barrier(&self) -> Result<(), Error> {
+        let passed = self.pass_barrier().await;
+        match &passed {
+            Ok(()) => {}
+            Err(Error::NotNow(NotNow::ReadTimedOut)) => self.metrics.agreement.reads_slow.inc(),
+            Err(_) => self.metrics.agreement.reads_failed.inc(),
+        }
+        passed
+    }
+
+    async fn pass_barrier(&self) -> Result<(), Error> {
         let deadline = self.deadline();
         let (answer, index) = oneshot::channel();
         self.reads.try_send(answer).map_err(|_| match self.alive() {
@@ -235,16 +254,24 @@ impl Core {
         action: Action,
     ) -> Result<Reply, Error> {
         let deadline = self.deadline();
+        let asked = self.metrics.agreement.request(action.op());
         let counter = self.counter.fetch_add(1, Ordering::Relaxed);
         let request = RequestId { member: self.ids.member, counter };
         let bytes = codec::encode(&Command { request, origin, required_version: 1, fence_term, action });
         if bytes.len() as u64 > self.command_bytes_max {
             return Err(NotNow::TooLarge.into());
         }
+        // Whoever loses patience drops this future, and has no answer either.
+        let unanswered = Unanswered(&self.metrics.agreement.proposals_failed);
         self.make_room(deadline).await?;
         loop {
             match self.propose_once(counter, bytes.clone(), deadline).await? {
-                Settled::Applied(outcome) => return outcome.map_err(Error::from),
+                Settled::Applied(outcome) => {
+                    unanswered.answered();
+                    let reply = outcome.map_err(Error::from)?;
+                    asked.answered();
+                    return Ok(reply);
+                }
                 Settled::SetBack(Setback::NotLeader) => sleep(RETRY_PAUSE).await,
                 Settled::SetBack(Setback::Stopped) => return Err(NotNow::Stopped.into()),
                 Settled::SetBack(Setback::Lost) => {
@@ -308,6 +335,21 @@ impl Core {
             let _ = timeout_at(deadline, sleep(SLOW_PAUSE)).await;
         }
         Ok(())
+    }
+}
+
+/// A proposal that has no answer; counted as failed unless it gets one.
+struct Unanswered<'a>(&'a IntCounter);
+
+impl Unanswered<'_> {
+    fn answered(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.inc();
     }
 }
 

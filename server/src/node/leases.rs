@@ -107,6 +107,10 @@ pub(super) async fn run(core: Arc<Core>) {
         match tokio::time::timeout(SCAN_EVERY, change).await {
             Ok(None) => return,
             Ok(Some(now)) => {
+                if now.leader.is_some() {
+                    // It differs from the one before in the leader or, elected again, in the term.
+                    core.metrics.agreement.leader_changes.inc();
+                }
                 standing = now;
                 core.leases.lock().demote();
             }
@@ -145,6 +149,9 @@ async fn revoke_due(core: &Arc<Core>, term: u64) {
         .for_each_concurrent(REVOKES_MAX, async |id| {
             // Refused or lost ones come again in 3 s if the lease is still there.
             let revoked = core.propose_fenced(Action::LeaseRevoke { id }, term).await;
+            if revoked.is_ok() {
+                core.metrics.agreement.leases_expired.inc();
+            }
             tracing::debug!(lease = id.0, ok = revoked.is_ok(), "lease expired");
         })
         .await;

@@ -47,6 +47,7 @@ mod parts;
 mod pump;
 mod range_stream;
 mod reads;
+mod scrape;
 pub mod seams;
 mod sessions;
 mod start;
@@ -126,6 +127,12 @@ impl Node {
     pub fn log_use(&self) -> LogUse {
         let counts = self.core.raft.log_counts();
         LogUse { entries: counts.entries, flushes: counts.flushes, used_bytes: counts.usage.used_bytes }
+    }
+
+    /// What `/metrics` answers, for hosts that serve it themselves. Reads files under `/proc`: it may
+    /// block for a moment.
+    pub fn metrics_text(&self) -> String {
+        self.core.metrics.text()
     }
 
     /// Waits until the node has failed by itself (a disk, damaged bytes) and says why. Nothing is

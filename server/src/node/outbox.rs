@@ -36,15 +36,21 @@ const ENVELOPE_BYTES: usize = 256;
 pub(super) struct Backlog {
     bytes: AtomicUsize,
     bytes_max: usize,
+    events: AtomicUsize,
 }
 
 impl Backlog {
+    /// Events in it, and bytes.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.events.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
     pub(super) fn new(profile: Profile) -> Arc<Backlog> {
         let bytes_max = match profile {
             Profile::Pi => 8 << 20,
             Profile::Default => 32 << 20,
         };
-        Arc::new(Backlog { bytes: AtomicUsize::new(0), bytes_max })
+        Arc::new(Backlog { bytes: AtomicUsize::new(0), bytes_max, events: AtomicUsize::new(0) })
     }
 }
 
@@ -72,6 +78,12 @@ struct Letter {
     bytes: usize,
     /// It answers a request, whose permit is given back when it is read.
     answers: bool,
+}
+
+impl Letter {
+    fn events(&self) -> usize {
+        self.events.as_ref().map_or(0, |(_, range)| range.len())
+    }
 }
 
 impl Outbox {
@@ -109,6 +121,7 @@ impl Outbox {
         let mut unread = self.lock();
         unread.bytes += letter.bytes;
         self.backlog.bytes.fetch_add(letter.bytes, Ordering::Relaxed);
+        self.backlog.events.fetch_add(letter.events(), Ordering::Relaxed);
         unread.letters.push_back(letter);
         drop(unread);
         self.wake.notify_one();
@@ -171,6 +184,7 @@ impl Outbox {
     fn open(&self, letter: Letter, mut unread: MutexGuard<'_, Unread>) -> (WatchResponse, bool) {
         unread.bytes -= letter.bytes;
         self.backlog.bytes.fetch_sub(letter.bytes, Ordering::Relaxed);
+        self.backlog.events.fetch_sub(letter.events(), Ordering::Relaxed);
         let room = unread.held_back && unread.bytes < self.bytes_max() / 2;
         unread.held_back &= !room;
         drop(unread);
@@ -186,5 +200,7 @@ impl Drop for Outbox {
     fn drop(&mut self) {
         let unread = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
         self.backlog.bytes.fetch_sub(unread.bytes, Ordering::Relaxed);
+        let events: usize = unread.letters.iter().map(Letter::events).sum();
+        self.backlog.events.fetch_sub(events, Ordering::Relaxed);
     }
 }

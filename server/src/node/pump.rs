@@ -24,7 +24,7 @@ use bramble_store::error::Fatal;
 use bramble_store::seams::{Clock, Entropy};
 use bramble_store::store::Reader;
 use bramble_store::types::Changes;
-use bramble_store::watch::{Hub, HubOptions, StreamId};
+use bramble_store::watch::{Counts, Hub, HubOptions, StreamId};
 
 use super::answers::WatchCreate;
 use super::budget::Place;
@@ -68,6 +68,16 @@ struct Inbox {
 pub(super) struct Shared {
     inbox: Mutex<Inbox>,
     wake: Condvar,
+    /// As they were after the latest turn.
+    counts: Mutex<Watching>,
+}
+
+/// Who watches, and what waits for them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Watching {
+    /// Open streams, with a watcher or without.
+    pub(super) streams: usize,
+    pub(super) hub: Counts,
 }
 
 impl Shared {
@@ -91,6 +101,17 @@ impl Shared {
     pub(super) fn close(&self) {
         self.lock().closing = true;
         self.wake.notify_one();
+    }
+
+    /// Who watches now.
+    pub(super) fn watching(&self) -> Watching {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What waits for the pump: changed keys, requests of streams.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let inbox = self.lock();
+        (inbox.feed_keys, inbox.asks.len())
     }
 
     fn wait(&self, pause: Duration) -> Inbox {
@@ -159,7 +180,9 @@ impl Pump {
             if inbox.closing {
                 break inbox.asks;
             }
-            match self.turn(&mut sessions, inbox) {
+            let turned = self.turn(&mut sessions, inbox);
+            *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner) = sessions.watching();
+            match turned {
                 Ok(next) => pause = next,
                 Err(fatal) => {
                     self.failure.trip(&fatal);

@@ -141,8 +141,13 @@ impl RangeStream {
         // What the reader has taken is its own; the next chunk may be as large as this one may.
         self.place.give(Kind::AnswerBytes, self.place.taken(Kind::AnswerBytes));
         let granted = self.place.take_answer(COPIES * request.bytes_max).await;
-        let (view, page) =
-            self.client.aside(view, move |view| view.page(&request).map(|page| (view, page))).await?;
+        let metrics = self.client.core.metrics.clone();
+        let read = move |view: View| {
+            let page = metrics.reads.range(|| view.page(&request))?;
+            Ok((view, page))
+        };
+        let (view, page) = self.client.aside(view, read).await?;
+        self.client.core.metrics.reads.ops.range();
         let Page { kvs, more, bytes } = page;
         self.place.give(Kind::AnswerBytes, granted.saturating_sub(COPIES * bytes));
         self.sent += kvs.len() as i64;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::answers::{Header, WatchCreate, WatchResponse};
 use super::budget::{Kind, Place};
 use super::outbox::Outbox;
-use super::pump::Ask;
+use super::pump::{Ask, Watching};
 
 /// Bytes of a response beside its events, about.
 const ENVELOPE_BYTES: usize = 64;
@@ -72,6 +72,11 @@ impl Sessions {
             fragment_bytes,
             entropy,
         }
+    }
+
+    /// Who watches, and what waits for them.
+    pub(super) fn watching(&self) -> Watching {
+        Watching { streams: self.streams.len(), hub: self.hub.counts() }
     }
 
     pub(super) fn publish<H: History>(

@@ -8,6 +8,7 @@ use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 
 use bramble_store::data_dir::{DataDir, Ids};
+use bramble_store::disk::Disk;
 use bramble_store::engine::Profile as EngineProfile;
 use bramble_store::engine::any::AnyEngine;
 use bramble_store::engine::rocks::{Rocks, RocksOptions};
@@ -26,12 +27,13 @@ use super::leases::{self, LeaseClock};
 use super::outbox::Backlog;
 use super::pump::{self, Feed, Pump};
 use super::waiters::Waiters;
-use super::{Node, Parts, compactor, ids};
+use super::{Node, Parts, compactor, ids, scrape};
 use crate::auth::passwords::Passwords;
 use crate::auth::tokens::Tokens;
-use crate::config::{Config, Media, Profile};
+use crate::config::{Config, Media, MetricsDetail, Profile};
 use crate::failure::Failure;
 use crate::http::listen::{Apps, Listeners};
+use crate::metrics::{ApplyMeter, Device, MeteredDisk, Metrics};
 use crate::raft::members::{Members, Peer};
 use crate::raft::{self, Consensus};
 use crate::{http, rpc};
@@ -51,11 +53,19 @@ pub(super) async fn start(builder: Builder) -> Result<Node, StartError> {
     // Before the data: a second process that serves the same port is told so, not the directory's lock.
     let listeners = Listeners::bind(&builder.config)?;
     let client_urls = client_urls(&builder.config, &listeners);
+    let (metrics, apply_meter) = Metrics::new(builder.config.warn_apply);
+    let metrics = Arc::new(metrics);
+    if builder.config.metrics == MetricsDetail::Extensive {
+        metrics.calls.show_all();
+    }
+    let counting = metrics.clone();
     let (opened, builder) =
-        tokio::task::spawn_blocking(move || open(&builder).map(|opened| (opened, builder)))
+        tokio::task::spawn_blocking(move || open(&builder, &counting).map(|opened| (opened, builder)))
             .await
             .map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
-    let (core, mut parts, dir) = assemble(builder, opened, client_urls).await?;
+    let meters = Meters { metrics, apply: apply_meter };
+    let (core, mut parts, dir) = assemble(builder, opened, client_urls, meters).await?;
+    scrape::begin(&core);
     parts.dir = Some(dir);
     parts.started = true;
     let client = Client::new(core.clone());
@@ -64,13 +74,13 @@ pub(super) async fn start(builder: Builder) -> Result<Node, StartError> {
     Ok(Node { core, parts: Some(parts) })
 }
 
-fn open(builder: &Builder) -> Result<Opened, StartError> {
+fn open(builder: &Builder, metrics: &Metrics) -> Result<Opened, StartError> {
     let config = &builder.config;
     let member = ids::member_id(&config.advertise_peer, &config.initial_cluster_token);
     // Not 0, so that "no instance" can be told from one.
     let instance = builder.entropy.next_u64().max(1);
     let new_ids = Ids { cluster: ids::cluster_id(&[member]), member, instance };
-    let disk = builder.disk();
+    let disk: Arc<dyn Disk> = Arc::new(MeteredDisk { disk: builder.disk(), meter: metrics.disk.clone() });
     let dir = DataDir::open(disk.clone(), &config.data_dir, new_ids)?;
     let engine = match &builder.storage {
         Storage::Given { engine, .. } => AnyEngine::from(engine.clone()),
@@ -80,6 +90,9 @@ fn open(builder: &Builder) -> Result<Opened, StartError> {
     };
     let (writer, reader) = store::open(engine)?;
     let log = Log::open(disk, &dir.log_path(), log_options(config.media))?;
+    if let (Storage::Directory, Some(device)) = (&builder.storage, Device::under(&config.data_dir)) {
+        metrics.add_source(move |scrape| device.tell(scrape));
+    }
     if log.1.torn_frames > 0 {
         tracing::warn!(frames = log.1.torn_frames, "the log's last write was torn and has been cut off");
     }
@@ -131,11 +144,18 @@ fn client_urls(config: &Config, listeners: &Listeners) -> Vec<String> {
     listeners.addrs().iter().map(|addr| format!("{scheme}://{addr}")).collect()
 }
 
+/// What is counted, and the part of it that is the apply thread's own.
+struct Meters {
+    metrics: Arc<Metrics>,
+    apply: ApplyMeter,
+}
+
 /// Makes the threads and joins them by their queues.
 async fn assemble(
     builder: Builder,
     opened: Opened,
     client_urls: Vec<String>,
+    Meters { metrics, apply: apply_meter }: Meters,
 ) -> Result<(Arc<Core>, Parts, DataDir), StartError> {
     let Builder { config, clock, entropy, .. } = builder;
     let Opened { dir, mut writer, reader, log } = opened;
@@ -165,6 +185,7 @@ async fn assemble(
         scrubbed: scrubbed_sender,
         nudge_flush: Box::new(move || nudge.nudge()),
         failure: failure.clone(),
+        meter: apply_meter,
     };
     // From here on a failure to start must not leave threads behind: `parts` stops them when dropped.
     let mut parts = Parts::new(pump_shared.clone(), chores.clone(), waiters.clone(), failure.clone());
@@ -191,6 +212,7 @@ async fn assemble(
         membership,
         apply: inbox(work.clone()),
         failure: failure.clone(),
+        meter: metrics.log.clone(),
     })
     .await?;
     let raft = Arc::new(raft);
@@ -202,6 +224,7 @@ async fn assemble(
         budget_bytes: flush_budget(config.profile),
         chores: chores.clone(),
         failure: failure.clone(),
+        meter: metrics.flushes.clone(),
     };
     parts.background = Some(background.spawn(chore_queue).map_err(StartError::Thread)?);
     let (reads, read_queue) = mpsc::channel(READS_MAX);
@@ -239,6 +262,7 @@ async fn assemble(
         backlog: Backlog::new(profile),
         budget,
         reads,
+        metrics,
     });
     parts.tasks.push(raft.spawn(leases::run(core.clone())));
     parts.tasks.push(raft.spawn(abandon_on_failure(core.clone())));
@@ -289,10 +313,11 @@ fn serve(core: &Arc<Core>, listeners: Listeners, client: Client) -> tokio::task:
         txn_ops_max: core.config.txn_ops_max,
         slow: rpc::Thresholds { request: core.config.warn_request, apply: core.config.warn_apply },
     };
+    let scrapes = http::metrics::routes(core.metrics.clone());
     let apps = Apps {
-        rpc: rpc::routes(client.clone(), limits).prepare().into_axum_router(),
-        http: http::routes(client.clone()),
-        metrics: http::health::probes(client),
+        rpc: rpc::counted(rpc::routes(client.clone(), limits), core.metrics.calls.clone()),
+        http: http::routes(client.clone()).merge(scrapes.clone()),
+        metrics: http::health::probes(client).merge(scrapes),
         budget: core.budget.clone(),
     };
     listeners.serve(apps, core.stop.clone())

@@ -180,6 +180,7 @@ impl WatchResponses {
         if room {
             self.core.pump.ask(Ask::Room(self.stream));
         }
+        self.core.metrics.events.inc_by(response.events.len() as u64);
         let Header { revision, .. } = response.header;
         response.header = self.core.header(revision);
         Some(Ok(response))

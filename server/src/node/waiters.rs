@@ -55,6 +55,11 @@ impl Waiters {
         }
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    }
+
     /// Nobody will be answered any more.
     pub(super) fn abandon(&self) {
         for shard in &self.shards {

@@ -21,6 +21,7 @@ use super::members::Members;
 use super::network::Links;
 use super::types::{self, Opaque, Settle, Types};
 use crate::failure::Failure;
+use crate::metrics::LogMeter;
 
 /// What Raft starts from.
 pub struct Start {
@@ -42,6 +43,8 @@ pub struct Start {
     pub apply: Inbox,
     /// Thrown when the log fails.
     pub(crate) failure: Failure,
+    /// What the log's thread measures.
+    pub(crate) meter: LogMeter,
 }
 
 /// Why Raft cannot start.
@@ -134,7 +137,7 @@ impl Consensus {
         if let Some(durable) = start.applied {
             log.note_durable(durable);
         }
-        let shared = SharedLog::new(&log, &recovered, start.failure.clone());
+        let shared = SharedLog::new(&log, &recovered, start.failure.clone(), start.meter);
         let runtime = Threads::start()?;
         let log_thread = spawn_log(log, &shared)?;
         let config = Arc::new(settings(start.heartbeat, start.election)?);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use bramble_store::command::Entry;
 use bramble_store::error::Fatal;
-use bramble_store::log::{Log, Reader, Recovered, Usage, Vote};
+use bramble_store::log::{Flushed, Log, Reader, Recovered, Usage, Vote};
 use bramble_store::types::LogId;
 use openraft::storage::IOFlushed;
 use tokio::sync::oneshot;
@@ -25,6 +25,7 @@ use tokio::sync::oneshot;
 use super::tail::Tail;
 use super::types::Types;
 use crate::failure::Failure;
+use crate::metrics::LogMeter;
 
 /// Flushed entries kept in memory for readers, bytes.
 const TAIL_BYTES_MAX: usize = 4 << 20;
@@ -64,6 +65,8 @@ pub struct LogCounts {
     pub flushes: u64,
     /// Entries appended so far.
     pub entries: u64,
+    /// Bytes of the frames written by those flushes.
+    pub bytes: u64,
 }
 
 struct State {
@@ -81,10 +84,11 @@ pub(super) struct SharedLog {
     wake: Condvar,
     failure: Failure,
     reader: Reader,
+    meter: LogMeter,
 }
 
 impl SharedLog {
-    pub(super) fn new(log: &Log, recovered: &Recovered, failure: Failure) -> Arc<SharedLog> {
+    pub(super) fn new(log: &Log, recovered: &Recovered, failure: Failure, meter: LogMeter) -> Arc<SharedLog> {
         let seen = Seen {
             tail: Tail::new(TAIL_BYTES_MAX),
             vote: recovered.vote,
@@ -94,7 +98,8 @@ impl SharedLog {
         };
         let counts = LogCounts { usage: log.usage(), ..LogCounts::default() };
         let state = State { orders: Vec::new(), committed: None, seen, closing: false, counts };
-        Arc::new(SharedLog { state: Mutex::new(state), wake: Condvar::new(), failure, reader: log.reader() })
+        let (state, reader) = (Mutex::new(state), log.reader());
+        Arc::new(SharedLog { state, wake: Condvar::new(), failure, reader, meter })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -197,6 +202,7 @@ pub(super) fn run(mut log: Log, shared: &SharedLog) {
     let mut fill = true;
     let mut sealed = false;
     let mut last_write = Instant::now();
+    shared.meter.begin();
     loop {
         let pause =
             if fill { FILL_PAUSE } else { SEAL_AFTER.saturating_sub(last_write.elapsed()).max(FILL_PAUSE) };
@@ -211,7 +217,7 @@ pub(super) fn run(mut log: Log, shared: &SharedLog) {
             sealed = true;
             log.seal()
         } else if fill {
-            log.fill_ahead(FILL_STEP_BYTES).map(|more| fill = more)
+            shared.meter.filling(|| log.fill_ahead(FILL_STEP_BYTES)).map(|more| fill = more)
         } else {
             Ok(())
         };
@@ -229,7 +235,7 @@ fn turn(log: &mut Log, shared: &SharedLog, batch: Batch) -> Result<(), Fatal> {
     let mut orders = batch.orders.into_iter();
     let mut entries = 0;
     let encoded = encode(log, &mut orders, batch.committed, &mut waiting, &mut entries);
-    let flushed = encoded.and_then(|()| if log.pending() { log.flush().map(Some) } else { Ok(None) });
+    let flushed = encoded.and_then(|()| if log.pending() { flush(log, shared).map(Some) } else { Ok(None) });
     match flushed {
         Err(fatal) => {
             // Tripped before anyone hears of it, so that nothing is acknowledged afterwards.
@@ -243,6 +249,7 @@ fn turn(log: &mut Log, shared: &SharedLog, batch: Batch) -> Result<(), Fatal> {
             state.counts.usage = log.usage();
             state.counts.entries += entries;
             state.counts.flushes += u64::from(flushed.is_some());
+            state.counts.bytes += flushed.map_or(0, |flushed| flushed.bytes);
             if let Some(last) = flushed.and_then(|flushed| flushed.last) {
                 state.seen.tail.flushed(last.index + 1);
             }
@@ -251,6 +258,13 @@ fn turn(log: &mut Log, shared: &SharedLog, batch: Batch) -> Result<(), Fatal> {
             Ok(())
         }
     }
+}
+
+fn flush(log: &mut Log, shared: &SharedLog) -> Result<Flushed, Fatal> {
+    let begun = Instant::now();
+    let flushed = log.flush();
+    shared.meter.flushed(begun.elapsed());
+    flushed
 }
 
 fn encode(

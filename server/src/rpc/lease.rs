@@ -7,7 +7,7 @@ use bramble_store::types::LeaseId;
 use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{convert, leaderless, open, require_leader, status};
+use super::{convert, leaderless, next_of, open, require_leader, status};
 use crate::node::client::{Caller, Client};
 
 /// The Lease service.
@@ -124,7 +124,7 @@ async fn answer_next(
     caller: &Caller,
     asked: &mut Streaming<pb::LeaseKeepAliveRequest>,
 ) -> Result<Option<pb::LeaseKeepAliveResponse>, Status> {
-    let Some(request) = asked.message().await? else {
+    let Some(request) = next_of(asked, client, "lease-keepalive").await? else {
         return Ok(None);
     };
     let answer = client.lease_keep_alive(caller, LeaseId(request.id)).await.map_err(status::of)?;

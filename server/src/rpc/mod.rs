@@ -11,6 +11,7 @@ mod access;
 mod auth;
 mod cluster;
 mod convert;
+mod counted;
 mod deadline;
 mod guard;
 mod health;
@@ -23,6 +24,8 @@ mod slow;
 pub(crate) mod status;
 mod watch;
 
+use std::sync::Arc;
+
 use bramble_proto::etcdserverpb::auth_server::AuthServer;
 use bramble_proto::etcdserverpb::cluster_server::ClusterServer;
 use bramble_proto::etcdserverpb::kv_server::KvServer;
@@ -33,8 +36,9 @@ use bramble_proto::health::health_server::HealthServer;
 use bramble_proto::v3electionpb::election_server::ElectionServer;
 use bramble_proto::v3lockpb::lock_server::LockServer;
 use tonic::service::Routes;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status, Streaming};
 
+use crate::metrics::CallMeter;
 use crate::node::client::{Caller, Client};
 use access::Guarded;
 use guard::Bounded;
@@ -105,6 +109,11 @@ pub fn routes(client: Client, limits: RpcLimits) -> Routes {
         .add_service(limited!(HealthServer, health::Service::new(client.clone())))
 }
 
+/// The services with every call counted in `meter`.
+pub fn counted(routes: Routes, meter: Arc<CallMeter>) -> axum::Router {
+    routes.prepare().into_axum_router().layer(counted::Counting(meter))
+}
+
 /// Takes a request apart: who asks, and what.
 fn open<T>(mut request: Request<T>) -> Result<(Caller, T), Status> {
     let place = request.extensions_mut().remove();
@@ -113,6 +122,19 @@ fn open<T>(mut request: Request<T>) -> Result<(Caller, T), Status> {
     let caller = caller.ok_or_else(|| Status::internal("a call that nobody was asked about"))?;
     let caller = Caller { place, ..caller };
     Ok((caller, request.into_inner()))
+}
+
+/// The next request of a stream. That it cannot be read is counted, unless the client went away.
+async fn next_of<T>(
+    asked: &mut Streaming<T>,
+    client: &Client,
+    api: &'static str,
+) -> Result<Option<T>, Status> {
+    let next = asked.message().await;
+    if next.as_ref().is_err_and(|status| status.code() != Code::Cancelled) {
+        client.metrics().calls.stream_failed(api);
+    }
+    next
 }
 
 /// The answer of an RPC that this version does not serve.

@@ -8,7 +8,7 @@ use bramble_proto::etcdserverpb::watch_server::Watch;
 use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{convert, leaderless, open, status};
+use super::{convert, leaderless, next_of, open, status};
 use crate::node::client::{Client, WatchRequests, WatchResponses};
 
 /// The Watch service.
@@ -35,7 +35,7 @@ impl Watch for Service {
         let (caller, asked) = open(request)?;
         let (requests, responses) = self.client.watch(&caller).await.map_err(status::of)?.split();
         let session = Session {
-            asks: Box::pin(pass_on(asked, requests)),
+            asks: Box::pin(pass_on(asked, requests, self.client.clone())),
             asks_more: true,
             responses,
             leaderless: leaderless(&self.client, &caller),
@@ -83,8 +83,12 @@ impl Session {
 }
 
 /// Passes on what the client asks, until it asks no more.
-async fn pass_on(mut asked: Streaming<pb::WatchRequest>, requests: WatchRequests) -> Result<(), Status> {
-    while let Some(request) = asked.message().await? {
+async fn pass_on(
+    mut asked: Streaming<pb::WatchRequest>,
+    requests: WatchRequests,
+    client: Client,
+) -> Result<(), Status> {
+    while let Some(request) = next_of(&mut asked, &client, "watch").await? {
         let sent = match request.request_union {
             Some(RequestUnion::CreateRequest(create)) => requests.create(convert::watch_create(create)).await,
             Some(RequestUnion::CancelRequest(cancel)) => requests.cancel(cancel.watch_id).await,

@@ -1,0 +1,153 @@
+//! What goes to the device through the disk seam, counted at the seam: every byte of the log and of
+//! the data directory's small files, by why it was written. What the engine writes goes around the
+//! seam; the engine counts that itself.
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Instant;
+
+use bramble_store::disk::{AlignedSlice, Disk, File, LockError, LockGuard, Open};
+use prometheus::Histogram;
+
+use super::seconds;
+
+/// Why something is written. The log's thread says it; it is the only writer once the member runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Opening: identity, lock, the first zeros of a new log.
+    Start = 0,
+    /// Frames of the log.
+    Log = 1,
+    /// Zeros ahead of the log's write position.
+    LogFill = 2,
+}
+
+const CAUSES: [(Cause, &str); 3] =
+    [(Cause::Start, "start"), (Cause::Log, "log"), (Cause::LogFill, "log_fill")];
+
+/// Counts of one member's disk seam.
+pub(crate) struct DiskMeter {
+    cause: AtomicU8,
+    written_bytes: [AtomicU64; CAUSES.len()],
+    read_bytes: AtomicU64,
+    /// Each write of frames.
+    log_write: Histogram,
+}
+
+impl DiskMeter {
+    pub(super) fn new(log_write: Histogram) -> DiskMeter {
+        DiskMeter {
+            cause: AtomicU8::new(Cause::Start as u8),
+            written_bytes: Default::default(),
+            read_bytes: AtomicU64::new(0),
+            log_write,
+        }
+    }
+
+    /// What is written from now on is for this.
+    pub(super) fn set_cause(&self, cause: Cause) {
+        self.cause.store(cause as u8, Ordering::Relaxed);
+    }
+
+    /// Bytes written for each cause, by its name.
+    pub(crate) fn written(&self) -> [(&'static str, u64); CAUSES.len()] {
+        CAUSES.map(|(cause, name)| (name, self.written_bytes[cause as usize].load(Ordering::Relaxed)))
+    }
+
+    /// Bytes read.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::Relaxed)
+    }
+
+    fn wrote(&self, bytes: usize, begun: Instant) {
+        let cause = self.cause.load(Ordering::Relaxed);
+        self.written_bytes[usize::from(cause)].fetch_add(bytes as u64, Ordering::Relaxed);
+        if cause == Cause::Log as u8 {
+            self.log_write.observe(seconds(begun.elapsed()));
+        }
+    }
+}
+
+/// A disk whose files are counted.
+pub(crate) struct MeteredDisk {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) meter: Arc<DiskMeter>,
+}
+
+impl Disk for MeteredDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        let file = self.disk.open(path, how)?;
+        Ok(Arc::new(MeteredFile { file, meter: self.meter.clone() }))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.disk.exists(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.disk.unlink(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        self.disk.free_bytes(dir)
+    }
+
+    fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>, LockError> {
+        self.disk.lock(path)
+    }
+}
+
+struct MeteredFile {
+    file: Arc<dyn File>,
+    meter: Arc<DiskMeter>,
+}
+
+impl File for MeteredFile {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.meter.read_bytes.fetch_add(buf.len() as u64, Ordering::Relaxed);
+        self.file.read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, data: AlignedSlice<'_>) -> io::Result<()> {
+        let (begun, bytes) = (Instant::now(), data.len());
+        let written = self.file.write_at(offset, data);
+        self.meter.wrote(bytes, begun);
+        written
+    }
+
+    fn write_small(&self, data: &[u8]) -> io::Result<()> {
+        let begun = Instant::now();
+        let written = self.file.write_small(data);
+        self.meter.wrote(data.len(), begun);
+        written
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    fn settle(&self) -> io::Result<()> {
+        self.file.settle()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+}
