@@ -74,6 +74,26 @@ fn go_spellings_of_flags() {
 }
 
 #[test]
+fn whom_http_answers() {
+    let config = parse(&[]);
+    assert!(config.gateway);
+    assert_eq!((config.cors, config.host_whitelist), (vec!["*".to_owned()], vec!["*".to_owned()]));
+    let config = parse(&[
+        "--enable-grpc-gateway=false",
+        "--cors=https://a.example, http://b.example:8080",
+        "--host-whitelist=localhost,127.0.0.1",
+    ]);
+    assert!(!config.gateway);
+    assert_eq!(config.cors, ["https://a.example", "http://b.example:8080"]);
+    assert_eq!(config.host_whitelist, ["localhost", "127.0.0.1"]);
+    assert!(parse(&["--cors="]).cors.is_empty());
+    for bad in ["a.example", "ftp://a.example", "http://a.example/path"] {
+        let (why, status) = refuse(&[&format!("--cors={bad}")]);
+        assert!(why.contains("origins") && status == 2, "{why}");
+    }
+}
+
+#[test]
 fn a_wrong_command_line_ends_with_etcds_status() {
     let cases = [
         (&["--data-dri=x"][..], "did you mean --data-dir?", 2),

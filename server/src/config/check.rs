@@ -31,6 +31,7 @@ pub fn settings(sources: &Sources, called_etcd: bool) -> Result<(Config, Vec<Not
     timing_and_limits(sources, &mut config)?;
     space(sources, &mut config)?;
     config.auth = auth::read(sources, &mut notices)?;
+    http(sources, &mut config)?;
     config.client_tls = client_tls(sources, &config, &mut notices)?;
     config.log = log::settings(sources)?;
     feature_gates(sources, &mut notices)?;
@@ -92,6 +93,22 @@ fn member(sources: &Sources, called_etcd: bool, config: &mut Config) -> Result<(
         config.advertise_peer = urls;
     }
     config.reuse_port = claim(sources, "socket-reuse-port");
+    Ok(())
+}
+
+fn http(sources: &Sources, config: &mut Config) -> Result<(), ConfigError> {
+    if let Some(given) = sources.get("enable-grpc-gateway") {
+        config.gateway = values::boolean(&given.text).unwrap_or(true);
+    }
+    if let Some(given) = sources.get("cors") {
+        config.cors = values::list(&given.text);
+        for origin in config.cors.iter().filter(|origin| *origin != "*") {
+            urls::check_origin(origin).map_err(|why| values::bad(given, format!("`*` or origins: {why}")))?;
+        }
+    }
+    if let Some(given) = sources.get("host-whitelist") {
+        config.host_whitelist = values::list(&given.text);
+    }
     Ok(())
 }
 

@@ -29,6 +29,12 @@ pub struct Config {
     pub advertise_peer: Vec<String>,
     /// Guards against members of another cluster; part of the cluster id.
     pub initial_cluster_token: String,
+    /// Whether etcd's API is served as JSON under `/v3`.
+    pub gateway: bool,
+    /// Origins of web pages that may read answers over HTTP; empty or `*` = all.
+    pub cors: Vec<String>,
+    /// Names of this server that are answered over HTTP without TLS; empty or `*` = all.
+    pub host_whitelist: Vec<String>,
     /// TLS for clients; needed by listeners whose scheme is `https` or `unixs`.
     pub client_tls: Option<ClientTls>,
     /// What a login is worth, and how passwords are kept.
@@ -238,6 +244,9 @@ impl Default for Config {
             advertise_client: vec!["http://localhost:2379".into()],
             advertise_peer: vec!["http://localhost:2380".into()],
             initial_cluster_token: "etcd-cluster".into(),
+            gateway: true,
+            cors: vec!["*".into()],
+            host_whitelist: vec!["*".into()],
             client_tls: None,
             auth: AuthSettings::default(),
             profile: Profile::default(),

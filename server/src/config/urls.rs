@@ -77,6 +77,18 @@ pub fn check_advertised(url: &str) -> Result<(), String> {
     }
 }
 
+/// Checks an origin as a browser names it: a scheme, a host, and the port unless it is the scheme's own.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_origin(origin: &str) -> Result<(), String> {
+    let (_, rest) = split(origin)?;
+    match rest {
+        _ if rest.contains('/') => Err(format!("an origin has no path: {origin}")),
+        _ => Ok(()),
+    }
+}
+
 /// Scheme and what follows `://`.
 fn split(url: &str) -> Result<(&str, &str), String> {
     let (scheme, rest) =

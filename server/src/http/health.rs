@@ -67,7 +67,7 @@ fn answering(
 }
 
 /// The refusal of anything but GET, HEAD included.
-fn get_only(method: &Method) -> Option<Response> {
+pub(super) fn get_only(method: &Method) -> Option<Response> {
     if method == Method::GET {
         return None;
     }

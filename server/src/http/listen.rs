@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio_util::sync::CancellationToken;
 
+use super::access::Access;
 use super::hall::Hall;
 use super::serve::{self, App, Door, Inside, Limits};
 use crate::config::{Config, ListenAddr, ListenUrl, Profile};
@@ -64,6 +65,8 @@ pub struct Apps {
     pub metrics: axum::Router,
     /// What clients may take of the member's memory.
     pub budget: Arc<Budget>,
+    /// Who may ask for HTTP, probes aside.
+    pub access: Access,
 }
 
 /// Which of the apps a listener serves.
@@ -168,16 +171,17 @@ impl Listeners {
         // Whatever clients do, probes are answered.
         let probes = Hall::new(Budget::new(Profile::Pi));
         let mut doors = Vec::new();
+        let access = Arc::new(apps.access);
         for bound in self.bound {
-            let app = match bound.role {
-                Role::Client if self.http_apart => {
-                    App { rpc: Some(apps.rpc.clone()), http: serve::not_found(), remote: None }
-                }
-                Role::Client => App { rpc: Some(apps.rpc.clone()), http: apps.http.clone(), remote: None },
-                Role::ClientHttp => App { rpc: None, http: apps.http.clone(), remote: None },
-                Role::Metrics => App { rpc: None, http: apps.metrics.clone(), remote: None },
+            let (rpc, http) = match bound.role {
+                Role::Client if self.http_apart => (Some(apps.rpc.clone()), serve::not_found()),
+                Role::Client => (Some(apps.rpc.clone()), apps.http.clone()),
+                Role::ClientHttp => (None, apps.http.clone()),
+                Role::Metrics => (None, apps.metrics.clone()),
             };
             let hall = if bound.role == Role::Metrics { probes.clone() } else { clients.clone() };
+            let access = (bound.role != Role::Metrics).then(|| access.clone());
+            let app = App { rpc, http, remote: None, access, encrypted: bound.tls };
             let identity = self.identity.clone().filter(|_| bound.tls);
             doors.push(Door { socket: bound.socket, inside: Inside { app, hall, identity } });
         }

@@ -1,8 +1,11 @@
-//! Plain HTTP beside gRPC: health, version, and the listeners that serve both.
+//! Plain HTTP beside gRPC: health, version, the JSON gateway, and the listeners that serve both.
+pub mod access;
 mod authority;
 mod calm;
+mod debug;
 mod first_bytes;
 mod frames;
+pub mod gateway;
 mod hall;
 pub mod health;
 mod held;
@@ -11,11 +14,19 @@ pub mod listen;
 pub mod metrics;
 mod serve;
 
+use axum::Router;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
-pub use health::{probes, routes};
+use crate::node::client::Client;
+
+pub use health::probes;
 pub use listen::{Apps, ListenError, Listeners};
+
+/// What is not gRPC on the client listeners, the gateway apart.
+pub fn routes(client: Client) -> Router {
+    health::routes(client.clone()).merge(debug::routes(client))
+}
 
 /// An answer in plain text with the headers that Go's server sets.
 fn text(status: StatusCode, body: impl Into<String>) -> Response {

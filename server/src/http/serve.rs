@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 use tracing::{debug, warn};
 
+use super::access::Access;
 use super::authority::CleanAuthority;
 use super::calm::Calm;
 use super::first_bytes::FirstBytes;
@@ -74,6 +75,10 @@ pub(super) struct App {
     pub http: Router,
     /// Who is at the other end of this connection.
     pub remote: Option<Remote>,
+    /// Who may ask for the latter; `None` on listeners for probes, where etcd asks nobody either.
+    pub access: Option<Arc<Access>>,
+    /// Whether its listener speaks TLS.
+    pub encrypted: bool,
 }
 
 impl App {
@@ -95,23 +100,34 @@ impl App {
         if let Some(remote) = self.remote.take() {
             request.extensions_mut().insert(remote);
         }
-        let router = match &mut self.rpc {
-            Some(rpc) if is_grpc => rpc,
-            _ => &mut self.http,
+        let (router, cors) = match (&mut self.rpc, &self.access) {
+            (Some(rpc), _) if is_grpc => (rpc, None),
+            (_, None) => (&mut self.http, None),
+            (_, Some(access)) => match access.admit(&request, self.encrypted) {
+                Ok(cors) => (&mut self.http, Some(cors)),
+                Err(answer) => return *answer,
+            },
         };
-        match router.call(request).await {
+        let mut response = match router.call(request).await {
             Ok(response) => response.map(|body| Body::new(Held::new(body, place))),
             Err(never) => match never {},
+        };
+        if let Some(cors) = cors {
+            cors.tell(&mut response);
         }
+        response
     }
 }
 
 /// What a request takes a place of.
 fn kind_of(is_grpc: bool, path: &str) -> Kind {
-    match path {
-        _ if is_grpc => rpc::kind_of(path),
-        "/v3/watch" => Kind::WatchStreams,
-        "/v3/lease/keepalive" | "/v3/election/observe" | "/v3/maintenance/snapshot" => Kind::OtherStreams,
+    if is_grpc {
+        return rpc::kind_of(path);
+    }
+    // The gateway's two roots.
+    match path.strip_prefix("/v3/").or_else(|| path.strip_prefix("/v3beta/")).unwrap_or_default() {
+        "watch" => Kind::WatchStreams,
+        "lease/keepalive" | "election/observe" | "maintenance/snapshot" => Kind::OtherStreams,
         _ => Kind::Requests,
     }
 }
@@ -259,7 +275,7 @@ where
         async move { Ok::<_, std::convert::Infallible>(app.answer(request, &share, peer).await) }
     });
     let stream = Calm::new(CleanAuthority::new(stream), house.limits.pings_apart_min, share);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = house.stop.cancelled() => {

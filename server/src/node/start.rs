@@ -32,6 +32,7 @@ use crate::auth::passwords::Passwords;
 use crate::auth::tokens::Tokens;
 use crate::config::{Config, Media, MetricsDetail, Profile};
 use crate::failure::Failure;
+use crate::http::access::Access;
 use crate::http::listen::{Apps, Listeners};
 use crate::metrics::{ApplyMeter, Device, MeteredDisk, Metrics};
 use crate::raft::members::{Members, Peer};
@@ -313,12 +314,14 @@ fn serve(core: &Arc<Core>, listeners: Listeners, client: Client) -> tokio::task:
         txn_ops_max: core.config.txn_ops_max,
         slow: rpc::Thresholds { request: core.config.warn_request, apply: core.config.warn_apply },
     };
+    let rpc = rpc::counted(rpc::routes(client.clone(), limits), core.metrics.calls.clone());
     let scrapes = http::metrics::routes(core.metrics.clone());
-    let apps = Apps {
-        rpc: rpc::counted(rpc::routes(client.clone(), limits), core.metrics.calls.clone()),
-        http: http::routes(client.clone()).merge(scrapes.clone()),
-        metrics: http::health::probes(client).merge(scrapes),
-        budget: core.budget.clone(),
-    };
+    let mut http = http::routes(client.clone()).merge(scrapes.clone());
+    if core.config.gateway {
+        http = http.merge(http::gateway::routes(rpc.clone(), limits.message_bytes_max()));
+    }
+    let metrics = http::health::probes(client).merge(scrapes);
+    let access = Access::new(&core.config.cors, &core.config.host_whitelist);
+    let apps = Apps { rpc, http, metrics, access, budget: core.budget.clone() };
     listeners.serve(apps, core.stop.clone())
 }

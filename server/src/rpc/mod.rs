@@ -64,6 +64,13 @@ impl Default for RpcLimits {
     }
 }
 
+impl RpcLimits {
+    /// Largest message, bytes.
+    pub fn message_bytes_max(self) -> usize {
+        self.request_bytes_max.saturating_add(MESSAGE_OVERHEAD_BYTES)
+    }
+}
+
 /// What a message may have beyond the largest command, bytes.
 const MESSAGE_OVERHEAD_BYTES: usize = 512 * 1024;
 
@@ -79,7 +86,7 @@ impl std::fmt::Display for Remote {
 
 /// All services of the client port.
 pub fn routes(client: Client, limits: RpcLimits) -> Routes {
-    let message_bytes_max = limits.request_bytes_max.saturating_add(MESSAGE_OVERHEAD_BYTES);
+    let message_bytes_max = limits.message_bytes_max();
     // tonic's own limits are off: `Bounded` says it with gRPC's code and text, and answers have none.
     macro_rules! limited {
         ($server:ident, $service:expr) => {

@@ -9,6 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::routing::get;
 use bramble_server::config::Config;
+use bramble_server::http::access::Access;
 use bramble_server::http::{Apps, Listeners};
 use bramble_server::node::budget::Budget;
 use bramble_server::tls::PeerName;
@@ -67,6 +68,7 @@ pub fn serve(config: &Config) -> Served {
             .route("/forever", forever),
         metrics: Router::new().route("/hello", get(|| async { "probes say hello" })),
         budget: Budget::new(config.profile),
+        access: Access::new(&config.cors, &config.host_whitelist),
     };
     let stop = CancellationToken::new();
     let handle = listeners.serve(apps, stop.clone());

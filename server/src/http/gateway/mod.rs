@@ -1,0 +1,277 @@
+//! etcd's API as JSON over plain HTTP, under `/v3`: what Patroni, APISIX and curl speak.
+//!
+//! ```text
+//! POST /v3/kv/range {"key":"Zm9v"}
+//!   table ─► codec (JSON → protobuf) ─► call (our gRPC routes, in this process) ─► codec ─► HTTP
+//! ```
+//! A request goes through the same routes as one from the wire: tokens, limits and counters are looked
+//! at there and nowhere here. Streams answer one JSON object a line, each flushed, until either side
+//! ends; a websocket (`Upgrade: websocket`) carries the same lines as text messages.
+//!
+//! Memory: one request is bounded by [`Gateway::body_bytes_max`], all that are being read at once by
+//! [`READING_BYTES`] (who comes then is told "too many requests"), and a stream holds one message at a time.
+mod call;
+mod codec;
+mod error;
+mod metadata;
+mod table;
+mod values;
+mod websocket;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use axum::routing::any;
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use http::{HeaderMap, HeaderValue, Method, header};
+use tokio::time::Instant;
+use tonic::Status;
+
+use call::Answers;
+pub use codec::Malformed;
+use metadata::Context;
+use table::Row;
+use values::{End, Room, Values};
+
+/// A request's body may be this many times as long as its message: base64 adds a third, names the rest.
+const JSON_PER_MESSAGE: usize = 2;
+/// Answers larger than this are written as JSON away from the async threads.
+const LARGE_BYTES: usize = 64 << 10;
+/// Bodies that are being read, all together; two of the longest fit in any case.
+const READING_BYTES: usize = 16 << 20;
+/// A request whose body does not go on for so long is given up; a stream's may rest.
+const BODY_SILENCE: Duration = Duration::from_secs(30);
+
+/// A request in JSON as the protobuf message that it stands for: the gateway's decoders, by path, for
+/// whoever wants to feed them anything.
+///
+/// `None` when the path is none of ours.
+pub fn parse(path: &str, json: &[u8]) -> Option<Result<Bytes, Malformed>> {
+    let row = table::ROWS.iter().find(|row| row.paths.contains(&path))?;
+    Some((row.request)(json).map(|wire| wire.slice(codec::PREFIX_BYTES..)))
+}
+
+/// The routes under `/v3`, on top of the routes of gRPC. A message may have `message_bytes_max` bytes.
+pub fn routes(rpc: Router, message_bytes_max: usize) -> Router {
+    let by_path = table::ROWS
+        .iter()
+        .filter_map(|row| Some((row, row.method()?)))
+        .flat_map(|(row, method)| {
+            let streams =
+                Streams { of_requests: method.client_streaming, of_answers: method.server_streaming };
+            row.paths.iter().map(move |path| (*path, Target { row, streams }))
+        })
+        .collect();
+    let body_bytes_max = message_bytes_max.saturating_mul(JSON_PER_MESSAGE);
+    let room = Room::new(READING_BYTES.max(body_bytes_max.saturating_mul(2)) / 1024);
+    let gateway = Arc::new(Gateway { rpc, by_path, message_bytes_max, body_bytes_max, room });
+    let serve = any(move |request: Request| {
+        let gateway = gateway.clone();
+        async move { gateway.serve(request).await }
+    });
+    let paths = ["/v3/", "/v3/{*path}", "/v3beta/", "/v3beta/{*path}"];
+    paths.into_iter().fold(Router::new(), |router, path| router.route(path, serve.clone()))
+}
+
+/// What a path leads to.
+#[derive(Clone, Copy)]
+struct Target {
+    row: &'static Row,
+    streams: Streams,
+}
+
+/// Which side says more than one thing.
+#[derive(Clone, Copy)]
+struct Streams {
+    of_requests: bool,
+    of_answers: bool,
+}
+
+struct Gateway {
+    rpc: Router,
+    by_path: HashMap<&'static str, Target>,
+    message_bytes_max: usize,
+    body_bytes_max: usize,
+    room: Room,
+}
+
+impl Gateway {
+    async fn serve(self: Arc<Self>, request: Request) -> Response {
+        match websocket::asked(request.headers()) {
+            true => websocket::upgrade(self, request).await,
+            false => self.answer(request).await,
+        }
+    }
+
+    async fn answer(&self, request: Request) -> Response {
+        let path = request.uri().path();
+        // The root of etcd 3.3's clients.
+        let path = path.strip_prefix("/v3beta/").map_or(Cow::from(path), |rest| format!("/v3/{rest}").into());
+        let Some(target) = self.by_path.get(path.as_ref()) else {
+            return error::alone(&Status::not_found("Not Found"));
+        };
+        if request.method() != Method::POST {
+            return error::alone(&Status::unimplemented("Method Not Allowed"));
+        }
+        let answered = match target.streams.of_answers {
+            true => self.stream(*target, request).await,
+            false => self.unary(target.row, request).await,
+        };
+        answered.unwrap_or_else(|status| error::alone(&status))
+    }
+
+    /// One request, one answer.
+    async fn unary(&self, row: &'static Row, request: Request) -> Result<Response, Status> {
+        let (parts, body) = request.into_parts();
+        let context = Context::of(parts)?;
+        let message = self.message(row, body).await?;
+        let timeout = context.timeout;
+        let called = async {
+            let mut answers = self.call(row, context, stream::iter([Ok(message)])).await?;
+            let message = answers.next().await?.ok_or_else(|| Status::internal("no answer"))?;
+            answers.next().await?;
+            Ok(message)
+        };
+        let message = within(timeout, called).await?;
+        let json = to_json(row, message).await?;
+        Ok(json_response(Body::from(json)))
+    }
+
+    /// One request or several, many answers.
+    async fn stream(&self, target: Target, request: Request) -> Result<Response, Status> {
+        let row = target.row;
+        let (parts, body) = request.into_parts();
+        let context = Context::of(parts)?;
+        let deadline = context.timeout.map(|timeout| Instant::now() + timeout);
+        let answers = match target.streams.of_requests {
+            true => {
+                let requests = self.requests(row, body).await?;
+                self.call(row, context, requests).await?
+            }
+            false => {
+                let message = self.message(row, body).await?;
+                self.call(row, context, stream::iter([Ok(message)])).await?
+            }
+        };
+        let mut lines = Lines { row, answers, deadline };
+        // Whether it is an error is known with the first message only, and HTTP's status comes before it.
+        Ok(match lines.next().await {
+            Err(status) => error::first_of_stream(&status),
+            Ok(None) => json_response(Body::empty()),
+            Ok(Some(first)) => {
+                let first = stream::iter([Ok::<_, Infallible>(first)]);
+                json_response(Body::from_stream(futures_util::StreamExt::chain(first, lines.into_stream())))
+            }
+        })
+    }
+
+    async fn call<S>(&self, row: &'static Row, context: Context, messages: S) -> Result<Answers, Status>
+    where
+        S: Stream<Item = Result<Bytes, Status>> + Send + 'static,
+    {
+        call::begin(&self.rpc, row.rpc, context.metadata, context.extensions, messages).await
+    }
+
+    /// The only request of a call: the body's first object. Nothing at all stands for one without fields,
+    /// and what follows is not looked at: so it is in etcd.
+    async fn message(&self, row: &'static Row, body: Body) -> Result<Bytes, Status> {
+        let mut values = Values::new(body, self.body_bytes_max, Some(BODY_SILENCE), self.room.clone());
+        let json = values.next().await.map_err(|end| end.status(self.message_bytes_max))?;
+        (row.request)(&json.unwrap_or_default())
+            .map_err(|malformed| Status::invalid_argument(malformed.to_string()))
+    }
+
+    /// The requests of a call as they come. The first is read at once: if it is no good, neither is the
+    /// call. After that a malformed one ends the requests, and the answers go on, as in etcd.
+    async fn requests(
+        &self,
+        row: &'static Row,
+        body: Body,
+    ) -> Result<impl Stream<Item = Result<Bytes, Status>> + Send + 'static, Status> {
+        let bytes_max = self.message_bytes_max;
+        let mut values = Values::new(body, self.body_bytes_max, None, self.room.clone());
+        let refused = |malformed: Malformed| Status::invalid_argument(malformed.to_string());
+        let first = match values.next().await.map_err(|end| end.status(bytes_max))? {
+            Some(json) => Some((row.request)(&json).map_err(refused)?),
+            None => None,
+        };
+        let rest = stream::unfold(Some(values), move |values| async move {
+            let mut values = values?;
+            match values.next().await {
+                Ok(Some(json)) => (row.request)(&json).ok().map(|message| (Ok(message), Some(values))),
+                Ok(None) | Err(End::Malformed(_)) => None,
+                Err(end) => Some((Err(end.status(bytes_max)), None)),
+            }
+        });
+        Ok(futures_util::StreamExt::chain(stream::iter(first.map(Ok)), rest))
+    }
+}
+
+/// The answers of a stream as lines.
+struct Lines {
+    row: &'static Row,
+    answers: Answers,
+    deadline: Option<Instant>,
+}
+
+impl Lines {
+    async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        let message = match self.deadline {
+            None => self.answers.next().await?,
+            Some(deadline) => match tokio::time::timeout_at(deadline, self.answers.next()).await {
+                Ok(answered) => answered?,
+                Err(_) => return Err(Status::deadline_exceeded("context deadline exceeded")),
+            },
+        };
+        let Some(message) = message else { return Ok(None) };
+        let json = to_json(self.row, message).await?;
+        Ok(Some([br#"{"result":"#, json.as_slice(), b"}\n"].concat().into()))
+    }
+
+    fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static {
+        stream::unfold(Some(self), |lines| async move {
+            let mut lines = lines?;
+            match lines.next().await {
+                Ok(line) => line.map(|line| (Ok(line), Some(lines))),
+                Err(status) => Some((Ok(error::line(&status).into()), None)),
+            }
+        })
+    }
+}
+
+async fn to_json(row: &'static Row, message: Bytes) -> Result<Vec<u8>, Status> {
+    if message.len() <= LARGE_BYTES {
+        return (row.answer)(&message);
+    }
+    let written = tokio::task::spawn_blocking(move || (row.answer)(&message)).await;
+    written.map_err(|_| crate::rpc::status::stopped())?
+}
+
+async fn within<T>(
+    timeout: Option<Duration>,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    let Some(timeout) = timeout else { return call.await };
+    let begun = Instant::now();
+    // Some calls are quicker than the timer's finest step.
+    match tokio::time::timeout(timeout, call).await {
+        Ok(answered) if begun.elapsed() < timeout => answered,
+        _ => Err(Status::deadline_exceeded("context deadline exceeded")),
+    }
+}
+
+fn json_response(body: Body) -> Response {
+    let mut response = Response::new(body);
+    let headers: &mut HeaderMap = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert("grpc-metadata-content-type", HeaderValue::from_static("application/grpc"));
+    response
+}
