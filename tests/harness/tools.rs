@@ -54,6 +54,12 @@ pub fn etcdctl_debian() -> Option<PathBuf> {
     if path.exists() { Some(path) } else { missing("/usr/bin/etcdctl (Debian: apt install etcd-client)") }
 }
 
+/// curl, as the system has it.
+pub fn curl() -> Option<PathBuf> {
+    let path = PathBuf::from("/usr/bin/curl");
+    if path.exists() { Some(path) } else { missing("/usr/bin/curl (Debian: apt install curl)") }
+}
+
 /// The program on etcd's Go client (`tests/clients/go`).
 pub fn go_client() -> Option<PathBuf> {
     cached("goclient")
