@@ -7,5 +7,7 @@ pub const BRAMBLE: &str = env!("CARGO_PKG_VERSION");
 pub const ETCD_SERVER: &str = "3.6.11";
 /// The cluster version: major and minor of the oldest member.
 pub const ETCD_CLUSTER: &str = "3.6.0";
+/// The same without its last part, as some answers have it.
+pub const ETCD_CLUSTER_MINOR: &str = "3.6";
 /// The storage schema version that goes with it.
 pub const ETCD_STORAGE: &str = "3.6.0";

@@ -147,6 +147,14 @@ fn a_wrong_command_line_ends_with_etcds_status() {
         (&["--bcrypt-cost=3"], "from 4 to 31", 2),
         (&["--bcrypt-cost=32"], "from 4 to 31", 2),
         (&["--feature-gates=Lonely"], "Name=true", 2),
+        (&["--feature-gates=LeaseCheckpointPersist=true"], "needs LeaseCheckpoint", 1),
+        (&["--experimental-enable-lease-checkpoint-persist"], "needs LeaseCheckpoint", 1),
+        (
+            &["--feature-gates=LeaseCheckpoint=true", "--experimental-enable-lease-checkpoint"],
+            "are one thing; give one",
+            1,
+        ),
+        (&["--quota-backend-bytes=lots"], "a whole number", 2),
         (&["--config-file=/nonexistent/etcd.yml"], "/nonexistent/etcd.yml", 1),
     ];
     for (argv, part, status) in cases {
@@ -366,6 +374,53 @@ fn a_wrong_file_is_an_error_that_names_the_place() {
 }
 
 #[test]
+fn the_quota_has_a_default_and_may_be_none() {
+    for (argv, bytes) in [
+        (vec!["bramble"], 2 << 30),
+        (vec!["bramble", "--quota-backend-bytes=0"], 2 << 30),
+        (vec!["bramble", "--quota-backend-bytes", "-1"], -1),
+        (vec!["bramble", "--quota-backend-bytes=0x1000000"], 1 << 24),
+        (vec!["bramble", "--quota-backend-bytes=8589934592"], 8 << 30),
+    ] {
+        let (config, notices) = run(&argv, &[]);
+        assert_eq!((config.quota_bytes, notices.len()), (bytes, 0), "{argv:?}: {notices:?}");
+    }
+    let (config, notices) = run(&["bramble", "--quota-backend-bytes=8589934593"], &[]);
+    assert_eq!(config.quota_bytes, (8 << 30) + 1);
+    assert!(warned(&notices, "--quota-backend-bytes"), "{notices:?}");
+}
+
+#[test]
+fn checkpoints_of_leases_are_a_gate_with_old_names() {
+    for (argv, on) in [
+        (vec!["bramble"], false),
+        (vec!["bramble", "--feature-gates=LeaseCheckpoint=true"], true),
+        (vec!["bramble", "--feature-gates=LeaseCheckpoint=true,LeaseCheckpointPersist=true"], true),
+        (vec!["bramble", "--feature-gates=AllAlpha=true"], true),
+        (
+            vec![
+                "bramble",
+                "--feature-gates=AllAlpha=true,LeaseCheckpoint=false,LeaseCheckpointPersist=false",
+            ],
+            false,
+        ),
+        (vec!["bramble", "--experimental-enable-lease-checkpoint"], true),
+        (
+            vec![
+                "bramble",
+                "--experimental-enable-lease-checkpoint=true",
+                "--experimental-enable-lease-checkpoint-persist=true",
+            ],
+            true,
+        ),
+    ] {
+        let (config, notices) = run(&argv, &[]);
+        assert_eq!(config.lease_checkpoints, on, "{argv:?}");
+        assert!(!notices.iter().any(|notice| matches!(notice, Notice::Warn(_))), "{notices:?}");
+    }
+}
+
+#[test]
 fn unknown_variables_and_gates_are_warned_of() {
     let env = [("ETCD_NMAE", "x"), ("ETCDCTL_API", "3"), ("ETCD_NAME", ""), ("ETCD_UNSUPPORTED_ARCH", "arm")];
     let (config, notices) =
@@ -380,19 +435,11 @@ fn unknown_variables_and_gates_are_warned_of() {
 
 #[test]
 fn flags_without_effect_say_so_once_and_only_when_they_ask_for_something() {
-    let argv = [
-        "bramble",
-        "--snapshot-count=10000",
-        "--pre-vote=true",
-        "--quota-backend-bytes=8589934592",
-        "--auto-tls=false",
-    ];
+    let argv = ["bramble", "--snapshot-count=10000", "--pre-vote=true", "--max-wals=7", "--auto-tls=false"];
     let (config, notices) = run(&argv, &[]);
-    assert_eq!(config.quota_bytes, 8 << 30);
+    assert_eq!(config.quota_bytes, 2 << 30);
     assert_eq!(notices.len(), 1, "{notices:?}");
-    assert!(
-        matches!(&notices[0], Notice::Info(text) if text.contains("--quota-backend-bytes has no effect"))
-    );
+    assert!(matches!(&notices[0], Notice::Info(text) if text.contains("--max-wals has no effect")));
     let legacy = ["bramble", "-v", "--force", "--max-result-buffer=3"];
     assert_eq!(run(&legacy, &[]).0, Config::default());
 }

@@ -347,15 +347,76 @@ async fn a_range_is_streamed_and_what_cannot_be_is_refused_by_etcds_texts() {
 }
 
 #[tokio::test]
-async fn alarms_are_listed_and_an_unknown_action_is_refused() {
+async fn alarms_are_raised_listed_and_cleared_one_by_one() {
     let served = Served::start().await;
-    let ask = |action| pb::AlarmRequest { action, member_id: 0, alarm: 0 };
     let mut maintenance = served.maintenance();
-    assert!(maintenance.alarm(ask(0)).await.expect("the alarms").get_ref().alarms.is_empty());
-    assert_eq!(refused(maintenance.alarm(ask(1)).await).0, Code::Unimplemented);
-    assert_eq!(refused(maintenance.alarm(ask(2)).await).0, Code::Unimplemented);
-    assert_eq!(refused(maintenance.alarm(ask(7)).await).0, Code::InvalidArgument);
-    assert_eq!(refused(maintenance.alarm(ask(-1)).await).0, Code::InvalidArgument);
+    let mut ask = async |action, member_id, alarm| {
+        let answer = maintenance.alarm(pb::AlarmRequest { action, member_id, alarm }).await?.into_inner();
+        assert!(answer.header.is_some_and(|header| header.revision > 0 && header.member_id != 0));
+        Ok(answer.alarms.iter().map(|it| (it.member_id, it.alarm)).collect::<Vec<_>>())
+    };
+    let (get, activate, deactivate) = (0, 1, 2);
+    let nothing: Result<Vec<(u64, i32)>, Status> = ask(get, 0, 0).await;
+    assert_eq!(nothing.expect("listed"), []);
+    assert_eq!(ask(activate, 7, 0).await.expect("no alarm is no change"), []);
+    for _ in 0..2 {
+        assert_eq!(ask(activate, 7, 1).await.expect("raised"), [(7, 1)]);
+    }
+    ask(activate, 8, 1).await.expect("raised");
+    ask(activate, 7, 2).await.expect("raised");
+    assert_eq!(ask(get, 99, 0).await.expect("all"), [(7, 1), (7, 2), (8, 1)]);
+    assert_eq!(ask(get, 0, 2).await.expect("one kind"), [(7, 2)]);
+    assert_eq!(ask(get, 0, 9).await.expect("no such kind"), []);
+    assert_eq!(ask(deactivate, 0, 1).await.expect("0 is nobody"), []);
+    assert_eq!(ask(deactivate, 7, 2).await.expect("cleared"), [(7, 2)]);
+    for (action, alarm) in [(7, 0), (-1, 1), (1, 9), (2, -1)] {
+        assert_eq!(refused(ask(action, 7, alarm).await).0, Code::InvalidArgument, "{action} {alarm}");
+    }
+    let put = pb::PutRequest { key: bytes("k"), ..Default::default() };
+    let space = refusal(Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded");
+    assert_eq!(refused(served.kv().put(put).await), space);
+    let status = served.maintenance().status(pb::StatusRequest {}).await.expect("answered").into_inner();
+    assert_eq!(status.errors, ["memberID:7 alarm:NOSPACE ", "memberID:8 alarm:NOSPACE "]);
+    served.node.shutdown().await;
+}
+
+#[tokio::test]
+async fn upkeep_answers_as_etcd_does() {
+    let served = Served::start().await;
+    served.put("k", "v").await;
+    let mut maintenance = served.maintenance();
+    let done = maintenance.defragment(pb::DefragmentRequest {}).await.expect("defragmented");
+    assert_eq!(done.get_ref().header, None);
+    let hash = maintenance.hash(pb::HashRequest {}).await.expect("hashed").into_inner();
+    assert_eq!(hash.header.map(|header| header.revision), Some(2));
+    assert_eq!(maintenance.hash(pb::HashRequest {}).await.expect("hashed").get_ref().hash, hash.hash);
+
+    let member = hash.header.expect("a header").member_id;
+    let lead = |target_id| pb::MoveLeaderRequest { target_id };
+    let moved = maintenance.move_leader(lead(member)).await.expect("no change");
+    assert_eq!(moved.get_ref().header, None);
+    let stranger = refusal(Code::FailedPrecondition, "etcdserver: bad leader transferee");
+    assert_eq!(refused(maintenance.move_leader(lead(1)).await), stranger);
+
+    let ask = |action, version: &str| pb::DowngradeRequest { action, version: version.to_owned() };
+    for (request, code, text) in [
+        (ask(0, "x"), Code::InvalidArgument, "etcdserver: wrong downgrade target version format"),
+        (ask(1, "3.4"), Code::InvalidArgument, "etcdserver: invalid downgrade target version"),
+        (ask(2, ""), Code::FailedPrecondition, "etcdserver: no inflight downgrade job"),
+        (ask(9, "3.5"), Code::Unknown, "etcdserver: unknown method"),
+    ] {
+        assert_eq!(refused(maintenance.downgrade(request).await), refusal(code, text));
+    }
+    for action in [0, 1] {
+        let answer = maintenance.downgrade(ask(action, "3.5")).await.expect("it can").into_inner();
+        assert_eq!((answer.version.as_str(), answer.header.map(|it| it.revision)), ("3.6", Some(2)));
+    }
+    let running = refusal(Code::FailedPrecondition, "etcdserver: cluster has a downgrade job in progress");
+    assert_eq!(refused(maintenance.downgrade(ask(0, "3.5")).await), running);
+    let status = maintenance.status(pb::StatusRequest {}).await.expect("answered").into_inner();
+    let info = status.downgrade_info.expect("always there");
+    assert_eq!((info.enabled, info.target_version.as_str()), (true, "3.5.0"));
+    assert_eq!((status.storage_version.as_str(), status.db_size_quota), ("3.6.0", 2 << 30));
     served.node.shutdown().await;
 }
 
@@ -367,7 +428,6 @@ async fn what_is_not_served_says_so_at_once() {
         refused(maintenance.snapshot(pb::SnapshotRequest {}).await.map(|_| ())).0,
         Code::Unimplemented
     );
-    assert_eq!(refused(maintenance.defragment(pb::DefragmentRequest {}).await).0, Code::Unimplemented);
     served.node.shutdown().await;
 }
 

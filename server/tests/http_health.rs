@@ -3,6 +3,9 @@ use std::time::Duration;
 
 use bramble_server::config::Config;
 use bramble_server::node::Node;
+use bramble_server::node::client::Caller;
+use bramble_store::command::AlarmChange;
+use bramble_store::types::AlarmKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -83,6 +86,37 @@ async fn a_healthy_member() {
         let head = ask(addr, "HEAD", path).await;
         assert_eq!((head.status, head.body.as_str()), (405, ""), "{path}");
     }
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alarms_make_a_member_ill_unless_they_are_excluded() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = node(dir.path()).await;
+    let addr = node.client_addrs()[0];
+    let raise = async |kind| {
+        let change = AlarmChange::Activate { member: 7, kind };
+        node.client().change_alarm(&Caller::default(), Some(change)).await.expect("raised");
+    };
+    raise(AlarmKind::NoSpace).await;
+    let full = "{\"health\":\"false\",\"reason\":\"ALARM NOSPACE\"}\n";
+    let well = r#"{"health":"true","reason":""}"#;
+    let status_and_body = async |path| {
+        let answer = ask(addr, "GET", path).await;
+        (answer.status, answer.body)
+    };
+    assert_eq!(status_and_body("/health").await, (503, full.to_owned()));
+    assert_eq!(status_and_body("/health?serializable=true").await, (503, full.to_owned()));
+    assert_eq!(status_and_body("/health?exclude=NOSPACE").await, (200, well.to_owned()));
+    assert_eq!(status_and_body("/readyz").await.0, 200, "a full member can be read");
+    raise(AlarmKind::Corrupt).await;
+    let corrupt = "{\"health\":\"false\",\"reason\":\"ALARM CORRUPT\"}\n";
+    assert_eq!(status_and_body("/health?exclude=NOSPACE").await, (503, corrupt.to_owned()));
+    assert_eq!(status_and_body("/health?exclude=NOSPACE&exclude=CORRUPT").await, (200, well.to_owned()));
+    let (status, body) = status_and_body("/readyz").await;
+    assert!(status == 503 && body.contains("[-]data_corruption failed: alarm activated: CORRUPT"), "{body}");
+    assert_eq!(status_and_body("/readyz?exclude=data_corruption").await.0, 200);
+    assert_eq!(status_and_body("/livez").await.0, 200);
     node.shutdown().await;
 }
 

@@ -3,11 +3,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
+use super::gates;
 use super::settings::{
-    AutoCompaction, ClientTls, Config, Media, MetricsDetail, Profile, QUOTA_BYTES_DEFAULT, TlsVersion,
+    AutoCompaction, ClientTls, Config, Media, MetricsDetail, Profile, QUOTA_BYTES_DEFAULT,
+    QUOTA_BYTES_SUGGESTED_MAX, TlsVersion,
 };
 use super::sources::{Given, Notice, Sources};
-use super::table::{FEATURE_GATES, Kind, Policy};
+use super::table::{Kind, Policy};
 use super::urls::{self, ListenUrl};
 use super::{auth, cluster, log, values};
 
@@ -29,12 +31,12 @@ pub fn settings(sources: &Sources, called_etcd: bool) -> Result<(Config, Vec<Not
     let mut config = Config::default();
     member(sources, called_etcd, &mut config)?;
     timing_and_limits(sources, &mut config)?;
-    space(sources, &mut config)?;
+    space(sources, &mut config, &mut notices)?;
     config.auth = auth::read(sources, &mut notices)?;
     http(sources, &mut config)?;
     config.client_tls = client_tls(sources, &config, &mut notices)?;
     config.log = log::settings(sources)?;
-    feature_gates(sources, &mut notices)?;
+    config.lease_checkpoints = gates::read(sources, &mut notices)?.lease_checkpoint;
     cluster::check(sources, &mut config, &mut notices)?;
     Ok((config, notices))
 }
@@ -56,7 +58,6 @@ fn apply_policy(
     match policy {
         Policy::Honoured => {}
         _ if same || given.text.is_empty() => {}
-        Policy::Accepted if given.origin.name == "feature-gates" => {}
         Policy::Accepted => notices.push(Notice::Info(format!("{} has no effect: {note}", given.origin))),
         Policy::Refused => return Err(ConfigError::Refused { origin: given.origin.clone(), hint: note }),
     }
@@ -166,7 +167,7 @@ fn check_timing(config: &Config) -> Result<(), ConfigError> {
     Err(ConfigError::Contradiction(why))
 }
 
-fn space(sources: &Sources, config: &mut Config) -> Result<(), ConfigError> {
+fn space(sources: &Sources, config: &mut Config, notices: &mut Vec<Notice>) -> Result<(), ConfigError> {
     config.profile = match text(sources, "profile").as_deref() {
         Some("pi") => Profile::Pi,
         _ => Profile::Default,
@@ -176,11 +177,19 @@ fn space(sources: &Sources, config: &mut Config) -> Result<(), ConfigError> {
         config.compaction_batch = batch as usize;
     }
     set_duration(sources, "compaction-sleep-interval", &mut config.compaction_pause);
-    config.quota_bytes = match number(sources, "quota-backend-bytes", 0, i64::MAX as u64)? {
-        None | Some(0) => QUOTA_BYTES_DEFAULT,
-        Some(bytes) => bytes,
-    };
+    quota(sources, config, notices);
     Ok(())
+}
+
+fn quota(sources: &Sources, config: &mut Config, notices: &mut Vec<Notice>) {
+    let given = sources.get("quota-backend-bytes").and_then(|given| values::integer(&given.text));
+    config.quota_bytes = given.filter(|bytes| *bytes != 0).unwrap_or(QUOTA_BYTES_DEFAULT);
+    if config.quota_bytes > QUOTA_BYTES_SUGGESTED_MAX {
+        notices.push(Notice::Warn(format!(
+            "--quota-backend-bytes is {}, more than the {QUOTA_BYTES_SUGGESTED_MAX} that etcd's tools expect",
+            config.quota_bytes
+        )));
+    }
 }
 
 /// A plain number counts hours in mode `periodic`, revisions in mode `revision`.
@@ -273,25 +282,6 @@ fn client_tls(
         return Err(ConfigError::Contradiction("--tls-min-version is above --tls-max-version".to_owned()));
     }
     Ok(Some(tls))
-}
-
-/// An unknown gate is warned of, never an error: installers name gates of versions to come.
-fn feature_gates(sources: &Sources, notices: &mut Vec<Notice>) -> Result<(), ConfigError> {
-    let Some(given) = sources.get("feature-gates") else { return Ok(()) };
-    for gate in values::list(&given.text) {
-        let pair = gate.split_once('=').map(|(name, on)| (name.trim(), values::boolean(on.trim())));
-        let Some((name, Some(_))) = pair else {
-            return Err(values::bad(given, "a list like Name=true,Other=false"));
-        };
-        notices.push(if FEATURE_GATES.contains(&name) {
-            Notice::Info(format!(
-                "feature gate {name} has no effect: what it stands for is always on, or not there"
-            ))
-        } else {
-            Notice::Warn(format!("unknown feature gate {name}, ignored"))
-        });
-    }
-    Ok(())
 }
 
 /// The text of a flag, if it was set to something.

@@ -7,6 +7,7 @@ mod check;
 mod cluster;
 pub mod error;
 mod file;
+mod gates;
 pub mod help;
 mod log;
 pub mod settings;

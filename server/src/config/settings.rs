@@ -73,8 +73,10 @@ pub struct Config {
     pub warn_apply: Duration,
     /// A unary request that takes longer is logged; zero = never.
     pub warn_request: Duration,
-    /// Bytes of data after which an alarm is raised. Shown in `status`; not enforced yet.
-    pub quota_bytes: u64,
+    /// Bytes of data after which the alarm NOSPACE is raised and writes are refused; negative = never.
+    pub quota_bytes: i64,
+    /// Whether the leader writes down now and then what is left of long leases.
+    pub lease_checkpoints: bool,
     /// Where and how much is logged (used by the `bramble` program only).
     pub log: LogSettings,
 }
@@ -227,8 +229,11 @@ pub enum LogOutput {
     File(PathBuf),
 }
 
+/// A larger quota is warned of, as in etcd.
+pub const QUOTA_BYTES_SUGGESTED_MAX: i64 = 8 * 1024 * 1024 * 1024;
+
 /// etcd's default quota, which 0 stands for.
-pub const QUOTA_BYTES_DEFAULT: u64 = 2 * 1024 * 1024 * 1024;
+pub const QUOTA_BYTES_DEFAULT: i64 = 2 * 1024 * 1024 * 1024;
 
 impl Default for Config {
     fn default() -> Config {
@@ -267,6 +272,7 @@ impl Default for Config {
             warn_apply: Duration::from_millis(100),
             warn_request: Duration::from_millis(300),
             quota_bytes: QUOTA_BYTES_DEFAULT,
+            lease_checkpoints: false,
             log: LogSettings::default(),
         }
     }

@@ -8,7 +8,7 @@
 //!   than the default;
 //! - **refused**: asking for it stops the start, because going on would be a silent lie.
 use Group::{Cluster, Disk, Legacy, Log, Member, Monitor, Other, Raft, Security};
-use Kind::{Bool, Choice, Count, Duration, Ignored, List, Text, Urls};
+use Kind::{Bool, Choice, Count, Duration, Ignored, Integer, List, Text, Urls};
 use Policy::{Accepted, Honoured, Refused};
 
 /// One flag.
@@ -37,6 +37,8 @@ pub enum Kind {
     Bool,
     /// A whole number, zero or more.
     Count,
+    /// A whole number, perhaps negative.
+    Integer,
     /// Go's `1h30m`; in a file also a whole number of nanoseconds.
     Duration,
     /// URLs with commas between; in a file also a list.
@@ -178,7 +180,7 @@ pub const FLAGS: &[Flag] = &[
     flag(Disk, "auto-compaction-retention", Text, "0", Honoured, "History kept: `30m`, `1h` or plain hours; in mode `revision` a number of revisions. 0 = no automatic compaction."),
     flag(Disk, "compaction-batch-limit", Count, "1000", Honoured, "Revisions in one step of physical compaction."),
     flag(Disk, "compaction-sleep-interval", Duration, "10ms", Honoured, "Pause between two such steps."),
-    flag(Disk, "quota-backend-bytes", Count, "0", Accepted, "the quota is shown in the status, and not enforced yet"),
+    flag(Disk, "quota-backend-bytes", Integer, "0", Honoured, "Bytes of data, the log not counted, after which the alarm NOSPACE is raised and puts are refused; 0 = 2 GiB, negative = never. The alarm clears itself once a twentieth of it is free again."),
     flag(Disk, "wal-dir", Text, "", Refused, "the log lives in the data directory; put --data-dir on the device you meant"),
     flag(Disk, "snapshot-count", Count, "10000", Accepted, "the log is a ring of fixed size and trims itself"),
     flag(Disk, "snapshot-catchup-entries", Count, "5000", Accepted, "the log is a ring of fixed size and trims itself"),
@@ -237,11 +239,11 @@ pub const FLAGS: &[Flag] = &[
     flag(Monitor, "distributed-tracing-sampling-rate", Count, "0", Accepted, NO_TRACING),
     flag(Member, "enable-grpc-gateway", Bool, "true", Honoured, "Serves etcd's API as JSON under /v3 as well."),
     flag(Other, "config-file", Text, "", Honoured, "YAML or JSON. Environment and flags win over it, key by key (in etcd they would all be ignored)."),
-    flag(Other, "feature-gates", List, "", Accepted, "no gate changes anything here; unknown gates are warned of"),
+    flag(Other, "feature-gates", List, "", Honoured, "`Name=true,Other=false`. LeaseCheckpoint: every 5m the leader writes down what is left of leases that have longer than that to live, so that a restart does not give them their whole time again. LeaseCheckpointPersist goes with it and adds nothing: checkpoints are always on the disk. Other gates of etcd change nothing here; unknown ones are warned of."),
     flag(Legacy, "experimental-initial-corrupt-check", Bool, "false", Accepted, "every block of the log is checked at every start"),
     flag(Legacy, "experimental-compact-hash-check-enabled", Bool, "false", Accepted, NO_PEERS),
-    flag(Legacy, "experimental-enable-lease-checkpoint", Bool, "false", Accepted, NO_PEERS),
-    flag(Legacy, "experimental-enable-lease-checkpoint-persist", Bool, "false", Accepted, NO_PEERS),
+    flag(Legacy, "experimental-enable-lease-checkpoint", Bool, "false", Honoured, "The same as --feature-gates=LeaseCheckpoint=true."),
+    flag(Legacy, "experimental-enable-lease-checkpoint-persist", Bool, "false", Honoured, "The same as --feature-gates=LeaseCheckpointPersist=true."),
     flag(Legacy, "experimental-txn-mode-write-with-shared-buffer", Bool, "true", Accepted, ONE_DISK_FORMAT),
     flag(Legacy, "experimental-stop-grpc-service-on-defrag", Bool, "false", Accepted, "there is nothing to defragment"),
     flag(Legacy, "experimental-enable-v2v3", Text, "", Refused, NO_V2),
@@ -291,21 +293,6 @@ pub const ALIASES: &[(&str, &str)] = &[
     ("experimental-distributed-tracing-service-name", "distributed-tracing-service-name"),
     ("experimental-distributed-tracing-instance-id", "distributed-tracing-instance-id"),
     ("experimental-distributed-tracing-sampling-rate", "distributed-tracing-sampling-rate"),
-];
-
-/// Feature gates of etcd 3.6 and 3.7. None changes anything here.
-pub const FEATURE_GATES: &[&str] = &[
-    "AllAlpha",
-    "AllBeta",
-    "CompactHashCheck",
-    "FastLeaseKeepAlive",
-    "InitialCorruptCheck",
-    "LeaseCheckpoint",
-    "LeaseCheckpointPersist",
-    "PriorityRequest",
-    "SetMemberLocalAddr",
-    "StopGRPCServiceOnDefrag",
-    "TxnModeWriteWithSharedBuffer",
 ];
 
 /// The flag of a name, old names included.

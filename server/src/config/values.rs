@@ -14,6 +14,7 @@ pub fn check(flag: &Flag, given: &Given) -> Result<(), ConfigError> {
         Kind::Text | Kind::Urls | Kind::List | Kind::Ignored => return Ok(()),
         Kind::Bool => boolean(&given.text).is_some(),
         Kind::Count => count(&given.text).is_some(),
+        Kind::Integer => integer(&given.text).is_some(),
         Kind::Duration => given.text.is_empty() || duration(&given.text).is_some(),
         Kind::Choice(choices) => choices.contains(&given.text.as_str()),
     };
@@ -29,6 +30,7 @@ fn wanted(kind: Kind) -> String {
     match kind {
         Kind::Bool => "true or false".to_owned(),
         Kind::Count => "a whole number, 0 or more".to_owned(),
+        Kind::Integer => "a whole number".to_owned(),
         Kind::Duration => "a time with its unit, such as 500ms, 10s or 1h30m".to_owned(),
         Kind::Choice(choices) => {
             let named: Vec<_> = choices.iter().filter(|choice| !choice.is_empty()).copied().collect();
@@ -59,6 +61,14 @@ pub fn count(text: &str) -> Option<u64> {
         _ => (text, 10),
     };
     if digits.starts_with('+') { None } else { u64::from_str_radix(digits, radix).ok() }
+}
+
+/// A whole number, perhaps negative, in the forms of [`count`].
+pub fn integer(text: &str) -> Option<i64> {
+    match text.strip_prefix('-') {
+        Some(digits) => count(digits).and_then(|number| 0_i64.checked_sub_unsigned(number)),
+        None => count(text).and_then(|number| number.try_into().ok()),
+    }
 }
 
 /// A time such as `1h30m`, `500ms` or `0`; never negative, never without a unit.

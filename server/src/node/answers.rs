@@ -133,10 +133,12 @@ pub struct Status {
     pub db_bytes: u64,
     /// Of these, in use.
     pub db_in_use_bytes: u64,
-    /// Effective quota.
-    pub quota_bytes: u64,
+    /// Effective quota; negative = none.
+    pub quota_bytes: i64,
     /// Whether this member is a learner.
     pub learner: bool,
+    /// The version that the cluster is going down to.
+    pub downgrade: Option<String>,
     /// What is wrong, one line each.
     pub errors: Vec<String>,
 }

@@ -2,9 +2,12 @@
 //!
 //! It flushes when the engine's unflushed bytes reach the profile's budget or the ring is half used,
 //! and when asked. Nobody waits for it but those who ask.
-use std::sync::Arc;
+//!
+//! It also gives back the space of what is erased when it is asked to, part by part: between two parts a
+//! flush that is due gets its turn, so the log goes on, and so does a stop.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -25,7 +28,12 @@ pub(super) enum Chore {
     Look,
     /// Flush whatever is there.
     Flush(oneshot::Sender<()>),
+    /// Defragment for all who wait for it.
+    Defragment,
 }
+
+/// Who may wait for one defragmentation; more are refused.
+const DEFRAGMENTS_MAX: usize = 64;
 
 /// Chores that may wait. Full: a look is dropped (one is coming anyway), a flush is refused.
 const CHORES_MAX: usize = 64;
@@ -37,12 +45,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Chores {
     queue: SyncSender<Chore>,
     stopping: Arc<AtomicBool>,
+    /// Those who wait for the next defragmentation. It is in the queue when there is anyone.
+    defragments: Arc<Mutex<Vec<oneshot::Sender<()>>>>,
+    defragmenting: Arc<AtomicBool>,
 }
 
 impl Chores {
     pub(super) fn queue() -> (Chores, Receiver<Chore>) {
         let (queue, chores) = sync_channel(CHORES_MAX);
-        (Chores { queue, stopping: Arc::default() }, chores)
+        let (stopping, defragments, defragmenting) = (Arc::default(), Arc::default(), Arc::default());
+        (Chores { queue, stopping, defragments, defragmenting }, chores)
     }
 
     /// Asks for a look.
@@ -54,6 +66,33 @@ impl Chores {
     pub(super) fn flush(&self) -> Option<oneshot::Receiver<()>> {
         let (done, flushed) = oneshot::channel();
         self.queue.try_send(Chore::Flush(done)).ok().map(|()| flushed)
+    }
+
+    /// Asks for a defragmentation that begins after this; `None` when too many wait already.
+    pub(super) fn defragment(&self) -> Option<oneshot::Receiver<()>> {
+        let (done, waiting) = oneshot::channel();
+        let mut defragments = self.defragments.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = match defragments.is_empty() {
+            true => self.queue.try_send(Chore::Defragment).is_ok(),
+            false => defragments.len() < DEFRAGMENTS_MAX,
+        };
+        room.then(|| {
+            defragments.push(done);
+            waiting
+        })
+    }
+
+    fn take_defragments(&self) -> Vec<oneshot::Sender<()>> {
+        std::mem::take(&mut *self.defragments.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the engine is being defragmented now.
+    pub(super) fn defragmenting(&self) -> bool {
+        self.defragmenting.load(Ordering::SeqCst)
+    }
+
+    fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
     }
 
     /// Tells the thread to end, after what it is doing. Does not wait.
@@ -78,7 +117,10 @@ pub(super) struct Background {
 impl Background {
     pub(super) fn spawn(self, chores: Receiver<Chore>) -> std::io::Result<JoinHandle<()>> {
         std::thread::Builder::new().name("background".into()).spawn(move || {
-            if let Err(fatal) = self.run(&chores) {
+            if let Err(fatal) = self.run(&chores)
+                // Work that is cut short by the stop fails, and harms nothing.
+                && !self.chores.stopping()
+            {
                 self.failure.trip(&fatal);
             }
         })
@@ -87,24 +129,77 @@ impl Background {
     fn run(&self, chores: &Receiver<Chore>) -> Result<(), Fatal> {
         let mut durable = None;
         loop {
-            let asked = match chores.recv_timeout(LOOK_EVERY) {
-                Ok(Chore::Flush(asked)) => Some(asked),
-                Ok(Chore::Look) | Err(RecvTimeoutError::Timeout) => None,
+            let chore = match chores.recv_timeout(LOOK_EVERY) {
+                Ok(chore) => chore,
+                Err(RecvTimeoutError::Timeout) => Chore::Look,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
-            if self.chores.stopping.load(Ordering::SeqCst) {
+            let goes_on = match chore {
+                _ if self.chores.stopping() => false,
+                Chore::Look if !self.due() => true,
+                Chore::Look => self.flush(&mut durable)?,
+                Chore::Flush(asked) => self.flush_for(asked, &mut durable)?,
+                Chore::Defragment => self.defragment(chores, &mut durable)?,
+            };
+            if !goes_on {
                 return Ok(());
-            }
-            if asked.is_none() && !self.due() {
-                continue;
-            }
-            if !self.flush(&mut durable)? {
-                return Ok(());
-            }
-            if let Some(asked) = asked {
-                let _ = asked.send(());
             }
         }
+    }
+
+    /// False when the node stops. A defragmentation that is asked for meanwhile is another one: it may be
+    /// about what has been erased since.
+    fn defragment(&self, chores: &Receiver<Chore>, durable: &mut Option<LogId>) -> Result<bool, Fatal> {
+        let mut waiting = self.chores.take_defragments();
+        self.chores.defragmenting.store(true, Ordering::SeqCst);
+        while !waiting.is_empty() {
+            if !self.flush(durable)? {
+                return Ok(false);
+            }
+            for part in self.flusher.parts()? {
+                self.flusher.defragment(&part)?;
+                if !self.between_parts(chores, durable)? {
+                    return Ok(false);
+                }
+            }
+            // Says whether it went well.
+            if !self.flush(durable)? {
+                return Ok(false);
+            }
+            for asked in waiting {
+                let _ = asked.send(());
+            }
+            waiting = self.chores.take_defragments();
+        }
+        self.chores.defragmenting.store(false, Ordering::SeqCst);
+        Ok(true)
+    }
+
+    /// What has come up meanwhile.
+    fn between_parts(&self, chores: &Receiver<Chore>, durable: &mut Option<LogId>) -> Result<bool, Fatal> {
+        while let Ok(chore) = chores.try_recv() {
+            // Those who wait for another defragmentation are found when this one is done.
+            if let Chore::Flush(asked) = chore
+                && !self.flush_for(asked, durable)?
+            {
+                return Ok(false);
+            }
+        }
+        if self.chores.stopping() {
+            return Ok(false);
+        }
+        match self.due() {
+            true => self.flush(durable),
+            false => Ok(true),
+        }
+    }
+
+    fn flush_for(&self, asked: oneshot::Sender<()>, durable: &mut Option<LogId>) -> Result<bool, Fatal> {
+        let flushed = self.flush(durable)?;
+        if flushed {
+            let _ = asked.send(());
+        }
+        Ok(flushed)
     }
 
     fn due(&self) -> bool {

@@ -25,7 +25,8 @@ pub use super::contest::ContestError;
 use super::core::{Core, View};
 pub use super::elections::{LeaderKey, Observed};
 use super::error::{Error, NotNow, Unknown};
-use super::leases::{Renewal, ttl_min_s};
+use super::leases::{self, Renewal, ttl_min_s};
+pub use super::maintenance::Alarm;
 pub use super::range_stream::{RangeChunk, RangeEndOfStream, RangeStream};
 use super::reads::Size;
 pub use super::streams::{WatchRequests, WatchResponses, WatchStream};
@@ -239,6 +240,11 @@ impl Client {
                     self.core.metrics.agreement.leases_renewed.inc();
                     return Ok(self.answer(revision, ttl_s));
                 }
+                Renewal::Checkpointed => match leases::take_back_checkpoint(&self.core, id).await {
+                    // Another leads by now, or nobody: seen in the next round.
+                    Ok(()) | Err(Error::Refused(Refusal::Overtaken)) => {}
+                    Err(error) => return Err(error),
+                },
                 Renewal::Unknown => return Ok(self.answer(revision, 0)),
                 Renewal::Ending if Instant::now() >= deadline => return Err(NotNow::ReadTimedOut.into()),
                 Renewal::NotLeading if Instant::now() >= deadline => return Err(NotNow::NoLeader.into()),
@@ -337,15 +343,6 @@ impl Client {
         let hash = move |view: View| metrics.reads.hash_kv(|| view.hash_kv(revision));
         let (hash, hash_revision) = self.scan(view, hash).await?;
         Ok(self.answer(at, HashKv { hash, compact_revision, hash_revision }))
-    }
-
-    /// Active alarms as (member id, alarm number); a linearizable read, no log entry.
-    ///
-    /// # Errors
-    /// [`NotNow`].
-    pub async fn alarms(&self, caller: &Caller) -> Result<Answer<Vec<(u64, i32)>>, Error> {
-        let Seen { view, .. } = self.fresh(caller, Consistency::Linearizable, || vec![Need::User]).await?;
-        Ok(self.answer(view.revision(), Vec::new()))
     }
 
     /// Opens a watch stream.

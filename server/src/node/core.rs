@@ -26,6 +26,7 @@ use super::leases::LeaseClock;
 use super::outbox::Backlog;
 use super::pump;
 use super::reads;
+use super::space::Space;
 use super::waiters::{Settled, Waiters};
 use crate::auth::passwords::Passwords;
 use crate::auth::tokens::Tokens;
@@ -84,6 +85,7 @@ pub(super) struct Core {
     /// Of the callers in this process.
     pub(super) own_share: Arc<Share>,
     pub(super) backlog: Arc<Backlog>,
+    pub(super) space: Space,
     pub(super) reads: mpsc::Sender<oneshot::Sender<u64>>,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -224,6 +226,7 @@ impl Core {
     pub(super) async fn propose(&self, caller: &Caller, action: Action) -> Result<Reply, Error> {
         let origin = self.proposer(caller, &action).await?;
         let place = self.place(caller, Kind::Requests)?;
+        self.admit_space(&action).await?;
         let reply = self.propose_command(origin, None, action).await;
         trace::step("process raft request");
         reads::keep(&place, reply?)

@@ -55,6 +55,12 @@ pub enum NotNow {
     /// Tokens are checked here and not made: there is no private key.
     #[error("tokens are not signed here")]
     VerifyOnly,
+    /// Only the leader can do it, and this member is not the leader.
+    #[error("not leader")]
+    NotLeading,
+    /// Who should lead is no voter of the cluster.
+    #[error("bad leader transferee")]
+    BadTransferee,
     /// The operation is not served by this version.
     #[error("not supported yet: {0}")]
     Unsupported(&'static str),

@@ -12,12 +12,17 @@ use futures_util::StreamExt;
 use tokio::sync::Notify;
 
 use super::core::Core;
+use super::error::Error;
 use crate::raft::Standing;
 
 /// Time between two looks for expired leases.
 const SCAN_EVERY: Duration = Duration::from_millis(500);
 /// Leases revoked in one look.
 const SCAN_MAX: usize = 500;
+/// Time between two checkpoints of a lease; etcd's number.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
+/// Checkpoints in one look, of up to a thousand leases each.
+const CHECKPOINTS_MAX: usize = 10;
 /// Revokes under way at once.
 const REVOKES_MAX: usize = 16;
 
@@ -35,6 +40,8 @@ pub(super) enum Renewal {
     Renewed(i64),
     /// It has ended and its revoke is under way.
     Ending,
+    /// The next leader would give it less than its full time: that has to be taken back first.
+    Checkpointed,
     /// There is no such lease.
     Unknown,
     /// This node does not lead.
@@ -42,8 +49,12 @@ pub(super) enum Renewal {
 }
 
 impl LeaseClock {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> LeaseClock {
-        LeaseClock { deadlines: Mutex::new(Deadlines::new()), clock, changed: Notify::new() }
+    pub(super) fn new(clock: Arc<dyn Clock>, checkpoints: bool) -> LeaseClock {
+        let deadlines = match checkpoints {
+            true => Deadlines::with_checkpoints(CHECKPOINT_EVERY),
+            false => Deadlines::new(),
+        };
+        LeaseClock { deadlines: Mutex::new(deadlines), clock, changed: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Deadlines> {
@@ -73,6 +84,10 @@ impl LeaseClock {
         let mut deadlines = self.lock();
         if !deadlines.leading() {
             return Renewal::NotLeading;
+        }
+        // One that has ended is not worth a command.
+        if deadlines.is_checkpointed(id) && deadlines.remaining(id, now).is_some_and(|left| !left.is_zero()) {
+            return Renewal::Checkpointed;
         }
         match deadlines.renew(id, now) {
             Some(ttl_s) => Renewal::Renewed(ttl_s),
@@ -121,6 +136,7 @@ pub(super) async fn run(core: Arc<Core>) {
                 take_over(&core).await;
             }
             revoke_due(&core, standing.term).await;
+            checkpoint_due(&core, standing.term).await;
         }
     }
 }
@@ -155,6 +171,30 @@ async fn revoke_due(core: &Arc<Core>, term: u64) {
             tracing::debug!(lease = id.0, ok = revoked.is_ok(), "lease expired");
         })
         .await;
+}
+
+/// Writes down what is left of long leases. One that is lost is made again an interval later.
+async fn checkpoint_due(core: &Arc<Core>, term: u64) {
+    for _ in 0..CHECKPOINTS_MAX {
+        let remaining = core.leases.lock().due_checkpoints(core.clock.now());
+        if remaining.is_empty() {
+            return;
+        }
+        let leases = remaining.len();
+        match core.propose_fenced(Action::LeaseCheckpoint { remaining }, term).await {
+            Ok(_) => tracing::debug!(leases, "what is left of leases was written down"),
+            Err(error) => {
+                return tracing::debug!(%error, leases, "what is left of leases was not written down");
+            }
+        }
+    }
+}
+
+/// Takes back what was written down of a lease, so that it can be renewed.
+pub(super) async fn take_back_checkpoint(core: &Core, id: LeaseId) -> Result<(), Error> {
+    let term = core.raft.standing().term;
+    let forget = Action::LeaseCheckpoint { remaining: vec![(id, 0)] };
+    core.propose_fenced(forget, term).await.map(drop)
 }
 
 /// The shortest time to live: one and a half election timeouts, in whole seconds.

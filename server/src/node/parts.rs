@@ -8,6 +8,8 @@ use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 
 use bramble_store::data_dir::DataDir;
+use bramble_store::engine::any::AnyEngine;
+use bramble_store::store::Flusher;
 
 use super::apply::Work;
 use super::background::Chores;
@@ -25,6 +27,8 @@ pub(super) struct Parts {
     pub(super) raft: Option<Arc<Consensus>>,
     pub(super) pump: Option<JoinHandle<()>>,
     pub(super) background: Option<JoinHandle<()>>,
+    /// To end background work early.
+    pub(super) flusher: Option<Flusher<AnyEngine>>,
     /// The directory's lock.
     pub(super) dir: Option<DataDir>,
     /// The node was handed to its host.
@@ -50,6 +54,7 @@ impl Parts {
             raft: None,
             pump: None,
             background: None,
+            flusher: None,
             dir: None,
             started: false,
             applier: None,
@@ -93,6 +98,11 @@ impl Parts {
             let _ = work.send(Work::Stop);
             drop(work);
             let _ = applier.join();
+        }
+        if let Some(flusher) = self.flusher.take()
+            && self.chores.defragmenting()
+        {
+            flusher.abandon();
         }
         for thread in [self.background.take(), self.pump.take()].into_iter().flatten() {
             let _ = thread.join();

@@ -26,6 +26,7 @@ use super::core::{self, Core, IN_FLIGHT_KIB_MAX, READS_MAX, State};
 use super::leases::{self, LeaseClock};
 use super::outbox::Backlog;
 use super::pump::{self, Feed, Pump};
+use super::space::{self, Space};
 use super::waiters::Waiters;
 use super::{Node, Parts, compactor, ids, scrape};
 use crate::auth::passwords::Passwords;
@@ -168,7 +169,7 @@ async fn assemble(
     let flusher = writer.flusher();
     let command_bytes_max = log.0.entry_bytes_max().min(config.request_bytes_max as u64);
     let waiters = Arc::new(Waiters::default());
-    let leases = Arc::new(LeaseClock::new(clock.clone()));
+    let leases = Arc::new(LeaseClock::new(clock.clone(), config.lease_checkpoints));
     let tokens = Arc::new(Tokens::open(&config.auth.tokens, clock.clone())?);
     let pump_shared = Arc::new(pump::Shared::default());
     let (chores, chore_queue) = Chores::queue();
@@ -227,6 +228,7 @@ async fn assemble(
         failure: failure.clone(),
         meter: metrics.flushes.clone(),
     };
+    parts.flusher = Some(flusher.clone());
     parts.background = Some(background.spawn(chore_queue).map_err(StartError::Thread)?);
     let (reads, read_queue) = mpsc::channel(READS_MAX);
     parts.tasks.push(raft.spawn(core::serve_barriers(raft.clone(), read_queue)));
@@ -234,6 +236,7 @@ async fn assemble(
     let passwords = Passwords::new(config.auth.bcrypt_cost);
     let profile = config.profile;
     let budget = Budget::new(profile);
+    let space = Space::new(config.quota_bytes);
     let counter = AtomicU64::new(entropy.next_u64() >> 8);
     let core = Arc::new(Core {
         ids,
@@ -262,10 +265,12 @@ async fn assemble(
         own_share: budget.in_process(),
         backlog: Backlog::new(profile),
         budget,
+        space,
         reads,
         metrics,
     });
     parts.tasks.push(raft.spawn(leases::run(core.clone())));
+    parts.tasks.push(raft.spawn(space::keep(core.clone())));
     parts.tasks.push(raft.spawn(abandon_on_failure(core.clone())));
     if let Some(setting) = auto_compaction {
         parts.tasks.push(raft.spawn(compactor::run(core.clone(), setting)));

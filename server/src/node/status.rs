@@ -1,4 +1,6 @@
 //! A member's view of itself: local, and answered without a leader.
+use bramble_store::types::AlarmKind;
+
 use super::answers::Status;
 use super::core::{Core, View};
 use super::error::NotNow;
@@ -10,10 +12,9 @@ pub(super) fn of(core: &Core, view: &View) -> Result<Status, NotNow> {
     // What Raft tells of itself may be a moment older than the state.
     let committed = standing.committed.map_or(0, |id| id.index).max(applied);
     let size = core.size()?;
-    let errors = match standing.leader {
-        Some(_) => Vec::new(),
-        None => vec!["etcdserver: no leader".into()],
-    };
+    let no_leader = standing.leader.is_none().then(|| "etcdserver: no leader".to_owned());
+    let alarms = view.alarms().iter().map(|(member, kind)| alarm_line(*member, *kind));
+    let errors = no_leader.into_iter().chain(alarms).collect();
     Ok(Status {
         leader: standing.leader.unwrap_or(0),
         committed_index: committed,
@@ -23,6 +24,16 @@ pub(super) fn of(core: &Core, view: &View) -> Result<Status, NotNow> {
         db_in_use_bytes: size.in_use_bytes.min(size.total_bytes) + size.unflushed_bytes,
         quota_bytes: core.config.quota_bytes,
         learner: members::is_learner(core, view),
+        downgrade: view.downgrade().map(str::to_owned),
         errors,
     })
+}
+
+/// As etcd writes one, with a space behind it.
+fn alarm_line(member: u64, kind: AlarmKind) -> String {
+    let name = match kind {
+        AlarmKind::NoSpace => "NOSPACE",
+        AlarmKind::Corrupt => "CORRUPT",
+    };
+    format!("memberID:{member} alarm:{name} ")
 }

@@ -20,8 +20,8 @@ use bramble_proto::v3electionpb as electionpb;
 use bramble_store::error::Invalid;
 use bramble_store::mvcc::check;
 use bramble_store::types::{
-    Compare, CompareResult, CompareTarget, DeleteReply, DeleteRequest, Detail, Event, EventKind, KeyRange,
-    KeyValue, LeaseId, Op, OpReply, PutReply, PutRequest, RangeReply, RangeRequest, RevisionFilter,
+    AlarmKind, Compare, CompareResult, CompareTarget, DeleteReply, DeleteRequest, Detail, Event, EventKind,
+    KeyRange, KeyValue, LeaseId, Op, OpReply, PutReply, PutRequest, RangeReply, RangeRequest, RevisionFilter,
     SortOrder, SortTarget, TxnReply, TxnRequest,
 };
 use bytes::Bytes;
@@ -29,7 +29,7 @@ use tonic::Status;
 
 use super::status;
 use crate::node::client::{
-    Answer, Consistency, Header, LeaderKey, Member, RangeChunk, WatchCreate, WatchResponse,
+    Alarm, Answer, Consistency, Header, LeaderKey, Member, RangeChunk, WatchCreate, WatchResponse,
 };
 
 // ---- requests ----
@@ -322,6 +322,32 @@ pub fn leader_key(leader: LeaderKey) -> electionpb::LeaderKey {
 /// A leader's key and value.
 pub fn leader_response(leader: Answer<KeyValue>) -> electionpb::LeaderResponse {
     electionpb::LeaderResponse { header: Some(header(leader.header)), kv: Some(key_value(leader.body)) }
+}
+
+/// An alarm that is raised.
+pub fn alarm_member((member_id, kind): Alarm) -> pb::AlarmMember {
+    pb::AlarmMember { member_id, alarm: alarm_type(kind) }
+}
+
+/// The number of an alarm.
+pub fn alarm_type(kind: AlarmKind) -> i32 {
+    match kind {
+        AlarmKind::NoSpace => pb::AlarmType::Nospace.into(),
+        AlarmKind::Corrupt => pb::AlarmType::Corrupt.into(),
+    }
+}
+
+/// The alarm of a number, or none.
+///
+/// # Errors
+/// A number that no alarm has; etcd writes such alarms down.
+pub fn alarm_kind(number: i32) -> Result<Option<AlarmKind>, Status> {
+    match pb::AlarmType::try_from(number) {
+        Ok(pb::AlarmType::None) => Ok(None),
+        Ok(pb::AlarmType::Nospace) => Ok(Some(AlarmKind::NoSpace)),
+        Ok(pb::AlarmType::Corrupt) => Ok(Some(AlarmKind::Corrupt)),
+        Err(_) => Err(Status::invalid_argument("etcdserver: unknown alarm type")),
+    }
 }
 
 /// A member of the cluster.

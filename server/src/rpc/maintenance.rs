@@ -1,11 +1,14 @@
-//! Status, HashKV and the list of alarms.
+//! Alarm, Status, Hash, HashKV, Defragment, MoveLeader, Downgrade.
 use bramble_proto::etcdserverpb as pb;
 use bramble_proto::etcdserverpb::alarm_request::AlarmAction;
+use bramble_proto::etcdserverpb::downgrade_request::DowngradeAction;
 use bramble_proto::etcdserverpb::maintenance_server::Maintenance;
+use bramble_store::command::AlarmChange;
+use bramble_store::types::AlarmKind;
 use tonic::{Request, Response, Status};
 
 use super::{convert, open, status, unserved};
-use crate::node::client::{Caller, Client};
+use crate::node::client::{Alarm, Answer, Caller, Client};
 use crate::version;
 
 /// The Maintenance service.
@@ -20,14 +23,23 @@ impl Service {
         Service { client }
     }
 
-    async fn alarms(&self, caller: &Caller, wanted: i32) -> Result<Response<pb::AlarmResponse>, Status> {
-        let answer = self.client.alarms(caller).await.map_err(status::of)?;
-        let all = wanted == i32::from(pb::AlarmType::None);
-        let alarms = answer.body.into_iter().filter(|(_, alarm)| all || *alarm == wanted);
-        Ok(Response::new(pb::AlarmResponse {
-            header: Some(convert::header(answer.header)),
-            alarms: alarms.map(|(member_id, alarm)| pb::AlarmMember { member_id, alarm }).collect(),
-        }))
+    /// Lists all alarms, or those of one kind.
+    async fn alarms(&self, caller: &Caller, wanted: i32) -> Result<Answer<Vec<Alarm>>, Status> {
+        let mut answer = self.client.alarms(caller).await.map_err(status::of)?;
+        if wanted != i32::from(pb::AlarmType::None) {
+            answer.body.retain(|(_, kind)| convert::alarm_type(*kind) == wanted);
+        }
+        Ok(answer)
+    }
+
+    async fn change_alarm(
+        &self,
+        caller: &Caller,
+        request: &pb::AlarmRequest,
+        change: impl FnOnce(u64, AlarmKind) -> AlarmChange,
+    ) -> Result<Answer<Vec<Alarm>>, Status> {
+        let change = convert::alarm_kind(request.alarm)?.map(|kind| change(request.member_id, kind));
+        self.client.change_alarm(caller, change).await.map_err(status::of)
     }
 }
 
@@ -35,13 +47,21 @@ impl Service {
 impl Maintenance for Service {
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
         let (caller, request) = open(request)?;
-        match AlarmAction::try_from(request.action) {
-            Ok(AlarmAction::Get) => self.alarms(&caller, request.alarm).await,
-            Ok(AlarmAction::Activate) => Err(unserved("Maintenance.Alarm with ACTIVATE")),
-            Ok(AlarmAction::Deactivate) => Err(unserved("Maintenance.Alarm with DEACTIVATE")),
+        let answer = match AlarmAction::try_from(request.action) {
+            Ok(AlarmAction::Get) => self.alarms(&caller, request.alarm).await?,
+            Ok(AlarmAction::Activate) => {
+                let raise = |member, kind| AlarmChange::Activate { member, kind };
+                self.change_alarm(&caller, &request, raise).await?
+            }
+            Ok(AlarmAction::Deactivate) => {
+                let clear = |member, kind| AlarmChange::Deactivate { member, kind };
+                self.change_alarm(&caller, &request, clear).await?
+            }
             // etcd falls over here.
-            Err(_) => Err(Status::invalid_argument("etcdserver: unknown alarm action")),
-        }
+            Err(_) => return Err(Status::invalid_argument("etcdserver: unknown alarm action")),
+        };
+        let alarms = answer.body.into_iter().map(convert::alarm_member).collect();
+        Ok(Response::new(pb::AlarmResponse { header: Some(convert::header(answer.header)), alarms }))
     }
 
     async fn status(
@@ -51,6 +71,10 @@ impl Maintenance for Service {
         let (caller, _) = open(request)?;
         let answer = self.client.status(&caller).await.map_err(status::of)?;
         let status = answer.body;
+        let downgrade = pb::DowngradeInfo {
+            enabled: status.downgrade.is_some(),
+            target_version: status.downgrade.unwrap_or_default(),
+        };
         Ok(Response::new(pb::StatusResponse {
             header: Some(convert::header(answer.header)),
             version: version::ETCD_SERVER.to_owned(),
@@ -63,8 +87,8 @@ impl Maintenance for Service {
             db_size_in_use: convert::bytes_i64(status.db_in_use_bytes),
             is_learner: status.learner,
             storage_version: version::ETCD_STORAGE.to_owned(),
-            db_size_quota: convert::bytes_i64(status.quota_bytes),
-            downgrade_info: Some(pb::DowngradeInfo::default()),
+            db_size_quota: status.quota_bytes,
+            downgrade_info: Some(downgrade),
         }))
     }
 
@@ -82,15 +106,23 @@ impl Maintenance for Service {
         }))
     }
 
+    /// The answer has no header, as in etcd.
     async fn defragment(
         &self,
-        _request: Request<pb::DefragmentRequest>,
+        request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
-        Err(unserved("Maintenance.Defragment"))
+        let (caller, _) = open(request)?;
+        self.client.defragment(&caller).await.map_err(status::of)?;
+        Ok(Response::new(pb::DefragmentResponse::default()))
     }
 
-    async fn hash(&self, _request: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
-        Err(unserved("Maintenance.Hash"))
+    async fn hash(&self, request: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
+        let (caller, _) = open(request)?;
+        let answer = self.client.hash(&caller).await.map_err(status::of)?;
+        Ok(Response::new(pb::HashResponse {
+            header: Some(convert::header(answer.header)),
+            hash: answer.body,
+        }))
     }
 
     type SnapshotStream = tokio_stream::Empty<Result<pb::SnapshotResponse, Status>>;
@@ -102,17 +134,33 @@ impl Maintenance for Service {
         Err(unserved("Maintenance.Snapshot"))
     }
 
+    /// The answer has no header, as in etcd.
     async fn move_leader(
         &self,
-        _request: Request<pb::MoveLeaderRequest>,
+        request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
-        Err(unserved("Maintenance.MoveLeader"))
+        let (caller, request) = open(request)?;
+        self.client.move_leader(&caller, request.target_id).await.map_err(status::of)?;
+        Ok(Response::new(pb::MoveLeaderResponse::default()))
     }
 
+    /// The answer names the cluster's version without its last part, as etcd 3.6 does.
     async fn downgrade(
         &self,
-        _request: Request<pb::DowngradeRequest>,
+        request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
-        Err(unserved("Maintenance.Downgrade"))
+        let (caller, request) = open(request)?;
+        let target = &request.version;
+        let answer = match DowngradeAction::try_from(request.action) {
+            Ok(DowngradeAction::Validate) => self.client.check_downgrade(&caller, target).await,
+            Ok(DowngradeAction::Enable) => self.client.begin_downgrade(&caller, target).await,
+            Ok(DowngradeAction::Cancel) => self.client.end_downgrade(&caller).await,
+            Err(_) => return Err(Status::unknown("etcdserver: unknown method")),
+        };
+        let header = answer.map_err(status::of)?.header;
+        Ok(Response::new(pb::DowngradeResponse {
+            header: Some(convert::header(header)),
+            version: version::ETCD_CLUSTER_MINOR.to_owned(),
+        }))
     }
 }

@@ -114,7 +114,9 @@ fn refusal_row(refusal: &Refusal) -> (Code, &'static str) {
 }
 
 fn not_now_row(not_now: NotNow) -> (Code, &'static str) {
-    use Code::{InvalidArgument, ResourceExhausted, Unauthenticated, Unavailable, Unimplemented};
+    use Code::{
+        FailedPrecondition, InvalidArgument, ResourceExhausted, Unauthenticated, Unavailable, Unimplemented,
+    };
     match not_now {
         NotNow::NoLeader => (Unavailable, "etcdserver: no leader"),
         NotNow::Stopped => (Unavailable, "etcdserver: server stopped"),
@@ -127,6 +129,8 @@ fn not_now_row(not_now: NotNow) -> (Code, &'static str) {
         NotNow::InvalidToken => (Unauthenticated, "etcdserver: invalid auth token"),
         // In etcd this one has no code; it comes as it is.
         NotNow::VerifyOnly => (Code::Unknown, "auth: token signing attempted with verify-only key"),
+        NotNow::NotLeading => (FailedPrecondition, "etcdserver: not leader"),
+        NotNow::BadTransferee => (FailedPrecondition, "etcdserver: bad leader transferee"),
         NotNow::Unsupported(_) => (Unimplemented, "not served by this version of Bramble"),
     }
 }
@@ -151,7 +155,7 @@ mod tests {
     /// etcd's table again, written down independently: number of the code, then the text.
     #[test]
     fn every_error_has_etcds_code_and_text() {
-        let table: [(Error, i32, &str); 55] = [
+        let table: [(Error, i32, &str); 57] = [
             (Invalid::PasswordTooLong.into(), 2, "bcrypt: password length exceeds 72 bytes"),
             (NotNow::InvalidToken.into(), 16, "etcdserver: invalid auth token"),
             (NotNow::VerifyOnly.into(), 2, "auth: token signing attempted with verify-only key"),
@@ -217,6 +221,8 @@ mod tests {
             (NotNow::TooLarge.into(), 3, "etcdserver: request is too large"),
             (NotNow::LeaderChanged.into(), 14, "etcdserver: leader changed"),
             (NotNow::ReadTimedOut.into(), 14, "etcdserver: request timed out"),
+            (NotNow::NotLeading.into(), 9, "etcdserver: not leader"),
+            (NotNow::BadTransferee.into(), 9, "etcdserver: bad leader transferee"),
             (NotNow::Unsupported("Hash").into(), 12, "Hash is not served by this version of Bramble"),
             (Unknown::TimedOut.into(), 14, "etcdserver: request timed out"),
             (

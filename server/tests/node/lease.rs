@@ -114,3 +114,92 @@ async fn many_leases_end_together() {
     assert_eq!(client.range(&anyone(), all, Default::default()).await.expect("answered").body.count, 0);
     node.shutdown().await;
 }
+
+/// A clock that stands still until it is told.
+#[derive(Default)]
+struct HandClock(std::sync::Mutex<Duration>);
+
+impl HandClock {
+    fn forward(&self, time: Duration) {
+        *self.0.lock().expect("no panic") += time;
+    }
+}
+
+impl bramble_store::seams::Clock for HandClock {
+    fn now(&self) -> Duration {
+        *self.0.lock().expect("no panic")
+    }
+}
+
+async fn by_hand(dir: &Path, lease_checkpoints: bool) -> (Node, Arc<HandClock>) {
+    let clock = Arc::new(HandClock::default());
+    let config = bramble_server::config::Config { lease_checkpoints, ..Default::default() };
+    let builder = Node::builder().config(config).data_dir(dir).in_process_only().clock(clock.clone());
+    let node = builder.build().await.expect("the node starts");
+    node.ready(PATIENCE).await.expect("the node gets ready");
+    (node, clock)
+}
+
+async fn left_of(node: &Node, id: LeaseId) -> i64 {
+    let left = node.client().lease_time_to_live(&anyone(), id, false).await.expect("answered").body;
+    left.ttl_s
+}
+
+/// Waits until the node has proposed and applied something of its own.
+async fn until_applied_more(node: &Node, than: u64) {
+    let begun = Instant::now();
+    while node.client().status(&anyone()).await.expect("answered").body.applied_index <= than {
+        assert!(begun.elapsed() < PATIENCE, "nothing was written down");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn applied(node: &Node) -> u64 {
+    node.client().status(&anyone()).await.expect("answered").body.applied_index
+}
+
+#[tokio::test]
+async fn a_checkpoint_outlives_a_restart_and_a_renewal_takes_it_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (node, clock) = by_hand(dir.path(), true).await;
+    let (idle, busy) = (LeaseId(1), LeaseId(2));
+    for id in [idle, busy] {
+        node.client().lease_grant(&anyone(), id, 1000).await.expect("granted");
+    }
+    let before = applied(&node).await;
+    clock.forward(Duration::from_secs(299));
+    // Two looks of the node: not yet.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(applied(&node).await, before);
+    clock.forward(Duration::from_secs(101));
+    until_applied_more(&node, before).await;
+    assert_eq!(applied(&node).await, before + 1, "both in one command");
+    // The answer comes when the checkpoint is taken back, so no crash makes the lease shorter.
+    assert_eq!(node.client().lease_keep_alive(&anyone(), busy).await.expect("renewed").body, 1000);
+    assert_eq!(applied(&node).await, before + 2);
+    assert_eq!(node.client().lease_keep_alive(&anyone(), busy).await.expect("renewed").body, 1000);
+    assert_eq!(applied(&node).await, before + 2, "once is enough");
+    node.shutdown().await;
+
+    let (node, _clock) = by_hand(dir.path(), true).await;
+    let (left, whole) = (left_of(&node, idle).await, left_of(&node, busy).await);
+    // Never less than is truly left, and at most the time of an election more.
+    assert!((600..=602).contains(&left), "{left}");
+    assert!((1000..=1002).contains(&whole), "{whole}");
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn without_checkpoints_a_restart_gives_the_whole_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (node, clock) = by_hand(dir.path(), false).await;
+    node.client().lease_grant(&anyone(), LeaseId(1), 1000).await.expect("granted");
+    let before = applied(&node).await;
+    clock.forward(Duration::from_secs(400));
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(applied(&node).await, before);
+    node.shutdown().await;
+    let (node, _clock) = by_hand(dir.path(), false).await;
+    assert!(left_of(&node, LeaseId(1)).await >= 1000);
+    node.shutdown().await;
+}

@@ -5,7 +5,9 @@ mod kv;
 mod lease;
 mod life;
 mod load;
+mod maintenance;
 mod range_stream;
+mod space;
 mod watch;
 
 use std::future::Future;

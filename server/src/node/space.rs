@@ -1,0 +1,202 @@
+//! The quota: what the engine may take, asked before anything is proposed, acted on through the alarm
+//! that all members know.
+//!
+//! ```text
+//!   size + cost ≥ quota ─► NOSPACE, by this member's quota ─► puts and grants are refused everywhere
+//!                                │ what is erased is given back, once now and after each compaction
+//!   size < 95 % of it   ◄────────┘ ─► this member clears the alarm
+//! ```
+//! The size is the one that the status shows: files and what is still in memory, not the log, whose ring
+//! has a size of its own. It is a few locks away, so it is looked at again only when what was admitted
+//! since could have filled the quota.
+//!
+//! Only the alarm that a quota raised is cleared here ([`AlarmChange::UnderQuota`]). One that somebody
+//! asked for, before or after, stays until somebody clears it.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bramble_store::alarm::cost_bytes;
+use bramble_store::command::{Action, AlarmChange};
+use bramble_store::types::AlarmKind;
+use tokio::sync::{Mutex, Notify};
+
+use super::core::Core;
+use super::error::{Error, Refusal};
+
+/// What must be free before writes come back, as a part of the quota. Without it each erased key would
+/// clear the alarm and the next put raise it.
+const MARGIN: u64 = 20;
+/// Time between two looks while the alarm is raised, and while it is not.
+const LOOK_OFTEN: Duration = Duration::from_secs(1);
+const LOOK_SELDOM: Duration = Duration::from_secs(10);
+
+pub(super) struct Space {
+    /// `None`: there is no bound.
+    quota_bytes: Option<u64>,
+    /// The size when it was last looked at, and the cost of what was admitted since.
+    estimate: AtomicU64,
+    /// One raises the alarm, the others wait for it.
+    raising: Mutex<()>,
+    raised: Notify,
+}
+
+impl Space {
+    /// With a quota as the flag gives it: negative is none.
+    pub(super) fn new(quota_bytes: i64) -> Space {
+        Space {
+            quota_bytes: u64::try_from(quota_bytes).ok(),
+            // Looks at the first write.
+            estimate: AtomicU64::new(u64::MAX),
+            raising: Mutex::new(()),
+            raised: Notify::new(),
+        }
+    }
+
+    /// Whether there is room for `cost` more. `size` is asked when what is known does not tell.
+    fn admits(&self, cost: u64, size: impl FnOnce() -> u64) -> bool {
+        let Some(quota) = self.quota_bytes else { return true };
+        let before = self.estimate.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |estimate| {
+            Some(estimate.saturating_add(cost))
+        });
+        let estimate = before.map_or(u64::MAX, |before| before.saturating_add(cost));
+        if estimate < quota {
+            return true;
+        }
+        let size = size().saturating_add(cost);
+        self.estimate.store(size, Ordering::Relaxed);
+        size < quota
+    }
+
+    /// Whether writes may come back.
+    fn has_room(&self, size: u64) -> bool {
+        self.quota_bytes.is_none_or(|quota| size < quota - quota / MARGIN)
+    }
+}
+
+impl Core {
+    /// Refuses what takes space while there is none, and raises the alarm when this is when it ends.
+    pub(super) async fn admit_space(&self, action: &Action) -> Result<(), Error> {
+        let cost = cost_bytes(action);
+        if cost == 0 {
+            return Ok(());
+        }
+        if self.view()?.alarms().iter().any(|(_, kind)| *kind == AlarmKind::NoSpace) {
+            return Err(Refusal::NoSpace.into());
+        }
+        if !self.space.admits(cost, || self.db_bytes()) {
+            self.raise_alarm().await;
+            return Err(Refusal::NoSpace.into());
+        }
+        Ok(())
+    }
+
+    /// Bytes of data, as the status shows them: with what is still in memory, for it will be on disk.
+    pub(super) fn db_bytes(&self) -> u64 {
+        // A node that has stopped takes nothing any more.
+        self.size().map_or(0, |size| size.total_bytes + size.unflushed_bytes)
+    }
+
+    async fn raise_alarm(&self) {
+        let _one = self.space.raising.lock().await;
+        let raised = self.view().is_ok_and(|view| view.over_quota(self.ids.member));
+        if raised {
+            return;
+        }
+        let (size, quota) = (self.db_bytes(), self.config.quota_bytes);
+        tracing::warn!(size, quota, "the space quota is used up: writes are refused until there is space");
+        let change = AlarmChange::OverQuota { member: self.ids.member };
+        match self.propose_own(Action::Alarm(change)).await {
+            Ok(_) => self.space.raised.notify_one(),
+            // The next write tries again.
+            Err(error) => tracing::warn!(%error, "the alarm NOSPACE could not be raised"),
+        }
+    }
+}
+
+/// Gives back space and clears the alarm, for as long as the node runs.
+pub(super) async fn keep(core: Arc<Core>) {
+    let mut scrubbed = core.scrubbed.clone();
+    let (mut pause, mut reclaim) = (LOOK_OFTEN, true);
+    loop {
+        tokio::select! {
+            () = core.space.raised.notified() => reclaim = true,
+            changed = scrubbed.changed() => match changed {
+                Ok(()) => reclaim = true,
+                Err(_) => return,
+            },
+            () = tokio::time::sleep(pause) => {}
+        }
+        let Ok(view) = core.view() else { return };
+        let over = view.over_quota(core.ids.member);
+        // Not pinned while space is given back: what it sees would stay.
+        drop(view);
+        pause = if over { LOOK_OFTEN } else { LOOK_SELDOM };
+        if !over {
+            continue;
+        }
+        if std::mem::take(&mut reclaim) && !core.space.has_room(core.db_bytes()) {
+            give_back(&core).await;
+        }
+        if core.space.has_room(core.db_bytes()) {
+            clear_alarm(&core).await;
+        }
+    }
+}
+
+async fn give_back(core: &Core) {
+    let (begun, before) = (Instant::now(), core.db_bytes());
+    if let Some(done) = core.chores.defragment()
+        && done.await.is_ok()
+    {
+        let (after, took_ms) = (core.db_bytes(), begun.elapsed().as_millis());
+        tracing::info!(before, after, took_ms, "space was given back because the quota is used up");
+    }
+}
+
+async fn clear_alarm(core: &Core) {
+    let change = AlarmChange::UnderQuota { member: core.ids.member };
+    match core.propose_own(Action::Alarm(change)).await {
+        Ok(_) => tracing::info!(size = core.db_bytes(), "there is space again: writes are accepted"),
+        Err(error) => tracing::warn!(%error, "the alarm NOSPACE could not be cleared, it is tried again"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_is_looked_at_when_the_quota_could_be_used_up() {
+        let space = Space::new(1000);
+        let looks = std::cell::Cell::new(0);
+        let admits = |cost, size| {
+            space.admits(cost, || {
+                looks.set(looks.get() + 1);
+                size
+            })
+        };
+        assert!(admits(300, 100));
+        assert_eq!(looks.get(), 1, "nothing was known");
+        assert!(admits(300, 0) && admits(299, 0));
+        assert_eq!(looks.get(), 1);
+        assert!(admits(1, 500), "it is less than it could have been");
+        assert_eq!(looks.get(), 2);
+        assert!(!admits(500, 500), "exactly the quota is too much, as in etcd");
+        assert!(admits(499, 500));
+        assert!(!admits(u64::MAX, u64::MAX));
+        assert!(!admits(1, 999) && admits(1, 998));
+    }
+
+    #[test]
+    fn a_negative_quota_is_none() {
+        let space = Space::new(-1);
+        assert!(space.admits(u64::MAX, || u64::MAX) && space.has_room(u64::MAX));
+    }
+
+    #[test]
+    fn writes_come_back_at_95_percent() {
+        let space = Space::new(2000);
+        assert!(space.has_room(1899) && !space.has_room(1900));
+    }
+}
