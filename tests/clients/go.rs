@@ -30,6 +30,14 @@ fn go_wrappers_of_the_client() {
 }
 
 #[test]
+fn go_users_roles_and_tokens() {
+    if let Some(program) = tools::go_client() {
+        let flags = &["--bcrypt-cost=4", "--auth-token-ttl=2"];
+        Program::new(&program).arg("auth").flags(flags).same_on_both();
+    }
+}
+
+#[test]
 fn go_while_the_server_is_killed() {
     group("kills");
 }

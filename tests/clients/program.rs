@@ -3,12 +3,15 @@
 //!
 //! A program finds the server in `BRAMBLE_ENDPOINT`. A line `RESTART` or `KILL` asks for just that; the server
 //! comes back on its ports and its data, and the program is answered with a line.
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bramble_tests::process::{Server, Setup};
+
+use crate::ours;
 
 /// A server that was asked to stop must be gone by then.
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
@@ -25,8 +28,14 @@ impl Program {
         Program { command: Command::new(program), flags: &["--bcrypt-cost=4"] }
     }
 
+    /// On servers with these flags instead.
+    pub fn flags(mut self, flags: &'static [&'static str]) -> Program {
+        self.flags = flags;
+        self
+    }
+
     /// With this argument.
-    pub fn arg(mut self, argument: &str) -> Program {
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Program {
         self.command.arg(argument);
         self
     }
@@ -35,7 +44,7 @@ impl Program {
     pub fn same_on_both(mut self) {
         let Some(etcd) = Setup::etcd() else { return };
         let dirs = [tempfile::tempdir(), tempfile::tempdir()].map(|dir| dir.expect("a temporary directory"));
-        let setups = [(etcd, &dirs[0]), (Setup::bramble(), &dirs[1])].map(|(setup, dir)| {
+        let setups = [(etcd, &dirs[0]), (ours(), &dirs[1])].map(|(setup, dir)| {
             let setup = setup.data_dir(&dir.path().join("data"));
             self.flags.iter().fold(setup, |setup, flag| setup.arg(*flag))
         });

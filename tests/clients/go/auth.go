@@ -177,7 +177,6 @@ func denied(ctx context.Context, anonymous *clientv3.Client) error {
 		"her role": func(c *clientv3.Client) error { _, err := c.RoleGet(ctx, "team"); return err },
 		"grant":    func(c *clientv3.Client) error { _, err := c.UserGrantRole(ctx, "alice", "root"); return err },
 		"disable":  func(c *clientv3.Client) error { _, err := c.AuthDisable(ctx); return err },
-		"defrag":   func(c *clientv3.Client) error { _, err := c.Defragment(ctx, c.Endpoints()[0]); return err },
 	}
 	order := make([]string, 0, len(tries))
 	for name := range tries {
