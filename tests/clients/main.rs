@@ -5,6 +5,7 @@ use bramble_tests::process::Setup;
 mod etcdctl;
 mod gateway;
 mod go;
+mod languages;
 mod mask;
 mod messages;
 mod program;

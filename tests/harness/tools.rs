@@ -65,6 +65,25 @@ pub fn go_client() -> Option<PathBuf> {
     cached("goclient")
 }
 
+/// Python with the package `etcd3` (`tests/clients/python`).
+pub fn python() -> Option<PathBuf> {
+    cached("python/bin/python")
+}
+
+/// The program on the crate `etcd-client` (`tests/clients/rust`).
+pub fn rust_client() -> Option<PathBuf> {
+    cached("rustclient")
+}
+
+/// Java, and the folder of the program on jetcd with all that it needs (`tests/clients/java`).
+pub fn java_client() -> Option<(PathBuf, PathBuf)> {
+    let folder = cached("javaclient")?;
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    let java = std::env::split_paths(&search).map(|dir| dir.join("java")).find(|java| java.exists());
+    let java = java.or_else(|| missing("java (17 or newer)"))?;
+    Some((java, folder))
+}
+
 /// The Kubernetes API server's test (`tests/kubernetes`).
 pub fn kubernetes() -> Option<PathBuf> {
     cached("kubernetes.test")
