@@ -8,6 +8,7 @@ mod go;
 mod languages;
 mod mask;
 mod messages;
+mod patroni;
 mod program;
 mod script;
 
