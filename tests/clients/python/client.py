@@ -212,7 +212,7 @@ def users(client):
 
 def main():
     client = connect()
-    for part in [keys_and_values, transactions, leases, watches, locks, users]:
+    for part in [keys_and_values, transactions, leases, watches, locks, server, users]:
         part(client)
         print("ok", part.__name__, flush=True)
 

@@ -27,6 +27,8 @@ async fn main() {
     part("namespace", keys::namespace(client.clone())).await;
     part("locks", services::locks(client.clone())).await;
     part("election", services::election(client.clone())).await;
+    part("members", services::members(client.clone())).await;
+    part("maintenance", services::maintenance(client.clone())).await;
     part("users and roles", services::auth(client.clone())).await;
 }
 

@@ -34,6 +34,7 @@ final class JavaClient {
       part("namespace", Keys::namespace, client);
       part("locks", Services::locks, client);
       part("election", Services::election, client);
+      part("maintenance and members", Services::maintenance, client);
       part("users and roles", Services::auth, client);
     }
     // Idle threads of the client's pools are no reason to stay.
