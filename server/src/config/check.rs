@@ -228,7 +228,13 @@ fn client_tls(
     let encrypted = listeners.into_iter().flatten().find(|url| url.tls);
     let (cert_file, key_file) = match (path("cert-file"), path("key-file"), encrypted) {
         (Some(cert), Some(key), _) => (cert, key),
-        (None, None, None) => return Ok(None),
+        (None, None, None) => {
+            if text(sources, "client-cert-allowed-hostname").is_some() {
+                let why = "--client-cert-allowed-hostname has no effect: no listener speaks TLS";
+                notices.push(Notice::Warn(why.to_owned()));
+            }
+            return Ok(None);
+        }
         (_, _, Some(url)) => {
             let why =
                 format!("{url} speaks TLS: give its certificate and key with --cert-file and --key-file");
