@@ -23,7 +23,7 @@ pub(super) fn begin(core: &Arc<Core>) {
 fn tell(core: &Core, scrape: &mut Scrape) {
     let standing = core.raft.standing();
     tell_identity(core, scrape);
-    tell_features(scrape);
+    tell_features(core, scrape);
     tell_standing(core, &standing, scrape);
     tell_log(core, scrape);
     tell_watching(core, scrape);
@@ -248,7 +248,7 @@ fn tell_alarms(core: &Core, view: &View, local: &str, scrape: &mut Scrape) {
 }
 
 /// etcd's feature gates with their stages there, and whether what they stand for is on here: always,
-/// or never. AllAlpha and AllBeta stand for nothing of their own.
+/// or never; checkpoints by setting. AllAlpha and AllBeta stand for nothing of their own.
 const FEATURES: [(&str, &str, bool); 9] = [
     ("AllAlpha", "ALPHA", false),
     ("AllBeta", "BETA", false),
@@ -261,13 +261,18 @@ const FEATURES: [(&str, &str, bool); 9] = [
     ("TxnModeWriteWithSharedBuffer", "BETA", false),
 ];
 
-fn tell_features(scrape: &mut Scrape) {
+/// Those that `lease_checkpoints` stands for.
+const CHECKPOINTS: [&str; 2] = ["LeaseCheckpoint", "LeaseCheckpointPersist"];
+
+fn tell_features(core: &Core, scrape: &mut Scrape) {
+    let on =
+        |name: &str, always: bool| always || (core.config.lease_checkpoints && CHECKPOINTS.contains(&name));
     scrape.family(
         Kind::Gauge,
         "etcd_server_feature_enabled",
         "Whether what etcd's feature gate stands for is on: 1, or 0.",
         &["name", "stage"],
-        FEATURES.map(|(name, stage, on)| ([name, stage], claim(on))),
+        FEATURES.map(|(name, stage, always)| ([name, stage], claim(on(name, always)))),
     );
 }
 
