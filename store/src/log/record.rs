@@ -21,6 +21,9 @@ use crate::command::{Entry, Payload};
 use crate::error::Fatal;
 use crate::types::LogId;
 
+/// The highest index that is read back: whatever is computed from one, the next one above all, has room.
+pub(crate) const INDEX_MAX: u64 = u64::MAX / 2;
+
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Record {
@@ -198,7 +201,11 @@ impl Cursor {
     }
 
     fn id(&mut self) -> Result<LogId, BadRecord> {
-        Ok(LogId { term: self.number()?, index: self.number()? })
+        let id = LogId { term: self.number()?, index: self.number()? };
+        if id.index > INDEX_MAX {
+            return Err(BadRecord::Malformed("a position is out of range"));
+        }
+        Ok(id)
     }
 }
 
@@ -220,7 +227,7 @@ mod tests {
 
     #[test]
     fn every_record_comes_back_and_every_cut_is_refused() {
-        let id = LogId { term: 300, index: u64::MAX };
+        let id = LogId { term: 300, index: INDEX_MAX };
         let entry = |payload| Record::Entry(Entry { id, payload });
         let records = vec![
             entry(Payload::Blank),
@@ -248,6 +255,9 @@ mod tests {
         let mut huge = vec![1, 1, 1, 1];
         put_number(u64::MAX, &mut huge);
         assert!(matches!(decode(huge), Err(BadRecord::Malformed(_))));
+        let mut beyond = Vec::new();
+        encode(&Record::Purge(LogId { term: 1, index: INDEX_MAX + 1 }), &mut beyond);
+        assert!(matches!(decode(beyond), Err(BadRecord::Malformed(_))));
         assert!(matches!(decode(vec![99]), Err(BadRecord::Unknown(_))));
     }
 }

@@ -70,6 +70,9 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, dir: &Path, recent_bytes: usize) -> 
             let what = format!("no segment has a readable header, {} neither", second.path.display());
             return Err(damaged(&segments[0], 0, BLOCK as u64, what));
         }
+        if let Some(first) = segments.first() {
+            refuse_frames(first, 0)?;
+        }
         return Ok(Found { segments, log: None });
     };
     refuse_lost_headers(&segments, newest)?;
@@ -127,6 +130,23 @@ fn refuse_lost_headers(segments: &[Segment], newest: u32) -> Result<(), Fatal> {
                 return Err(damaged(segment, 0, at, what));
             }
         }
+    }
+    Ok(())
+}
+
+/// A segment that is taken for one whose header was never written is about to be written over, so it is
+/// looked through: a frame of an epoch above `newest` anywhere in it means that header and first frame were
+/// lost. Costs a segment's reading, and only after a cut in the middle of a first start or of passing on.
+fn refuse_frames(segment: &Segment, newest: u32) -> Result<(), Fatal> {
+    let mut window = Window::new(segment, segment.file_bytes);
+    let mut offset = BLOCK as u64;
+    while let Some(block) = window.get(offset, BLOCK)? {
+        let epoch = frame::head(block, offset).map(|head| head.stamp.epoch);
+        if let Some(epoch) = epoch.filter(|epoch| *epoch > newest) {
+            let what = format!("header and first frame are not readable, but frames of epoch {epoch} follow");
+            return Err(damaged(segment, 0, offset, what));
+        }
+        offset += BLOCK as u64;
     }
     Ok(())
 }
@@ -244,6 +264,7 @@ impl<'a> Scan<'a> {
                 }
                 live.end = self.found.index.last;
                 if is_newest {
+                    refuse_frames(known, header.epoch)?;
                     self.found.unfinished = Some((known.number as usize, epoch));
                 }
                 Ok(())

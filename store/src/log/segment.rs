@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use super::Vote;
 use super::frame::BLOCK;
+use super::record::INDEX_MAX;
 use crate::disk::{AlignedBuf, File};
 use crate::error::Fatal;
 use crate::types::LogId;
@@ -65,6 +66,12 @@ pub(crate) struct Standing {
     pub purged: Option<LogId>,
     /// The last entry, or `purged`.
     pub last: Option<LogId>,
+}
+
+impl Standing {
+    fn positions(&self) -> impl Iterator<Item = LogId> {
+        [self.committed, self.purged, self.last].into_iter().flatten()
+    }
 }
 
 /// A segment's file.
@@ -171,10 +178,11 @@ impl Header {
             && self.capacity <= 1 << 40
             && self.capacity.is_multiple_of(u64::from(self.align))
             && self.capacity >= 4 * u64::from(self.align)
-            && self.epoch >= 1
+            && (1..u32::MAX).contains(&self.epoch)
             && self.oldest_epoch >= 1
             && self.oldest_epoch <= self.epoch
             && self.first_sequence < u64::MAX / 2
+            && self.standing.positions().all(|id| id.index <= INDEX_MAX)
     }
 }
 

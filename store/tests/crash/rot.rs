@@ -2,7 +2,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bramble_store::disk::Disk;
+use bramble_store::disk::{Disk, Open};
 use bramble_store::disk::sim::{Rng, SECTOR, SimDisk};
 use bramble_store::error::Fatal;
 use bramble_store::log::{Log, LogOptions, Vote};
@@ -221,4 +221,44 @@ fn two_cuts_in_a_row_bring_no_torn_frame_back() {
     disk.set_contents(&path, &bytes).expect("it is there");
     let (_, recovered) = open();
     assert_eq!((recovered.torn_frames, recovered.last), (0, Some(LogId { term: 1, index: 0 })));
+}
+
+/// Found by fuzzing: a header that is lost together with the frames behind it looked like one that was never
+/// written, and the segment was begun anew.
+#[test]
+fn a_header_lost_with_its_first_frames_is_no_first_start() {
+    let options = LogOptions { segment_bytes: 10 * 4096, first_fill_bytes: 40960, ..LogOptions::default() };
+    let disk = SimDisk::new(6);
+    let (mut log, _) =
+        Log::open(Arc::new(disk.clone()), Path::new(DIR), options.clone()).expect("an empty disk");
+    let mut lost = Vec::new();
+    for index in 0..14 {
+        let entry = Entry { id: LogId { term: 1, index }, payload: Payload::Blank };
+        log.append(&[entry]).expect("it follows");
+        log.flush().expect("the disk works");
+        // The only segment; and later one that the segment before it passed on to.
+        if index == 4 || index == 13 {
+            lost.push((files(&disk), log.usage().segments - 1));
+        }
+    }
+    assert_eq!(lost.iter().map(|(_, newest)| *newest).collect::<Vec<_>>(), [0, 1]);
+    for (files, newest) in lost {
+        let (path, bytes) = &files[newest as usize];
+        let frames = bytes.chunks(4096).skip(1).filter(|block| block[20..24] == *b"BrLf").count();
+        for gone in 1..frames {
+            let disk = SimDisk::new(7);
+            disk.create_dir(Path::new(DIR)).expect("an empty disk");
+            for (path, bytes) in &files {
+                disk.open(path, Open::CreateNew).expect("a new file");
+                disk.set_contents(path, bytes).expect("it is there");
+            }
+            let mut broken = bytes.clone();
+            broken[..(1 + gone) * 4096].fill(0);
+            disk.set_contents(path, &broken).expect("it is there");
+            let opened = Log::open(Arc::new(disk.clone()), Path::new(DIR), options.clone());
+            let opened = opened.map(|(_, recovered)| recovered);
+            assert!(matches!(opened, Err(Fatal::Damaged { .. })), "{gone} frames gone: {opened:?}");
+            assert_eq!(disk.contents(path).expect("it is there"), broken, "it must be left as it is");
+        }
+    }
 }
