@@ -68,7 +68,7 @@ impl<V: Read> State<'_, V> {
     fn check_follows(&self, id: LogId) -> Result<(), Fatal> {
         let follows = match self.facts.applied {
             None => id.index == 0,
-            Some(applied) => id.index == applied.index + 1 && id.term >= applied.term,
+            Some(applied) => applied.index.checked_add(1) == Some(id.index) && id.term >= applied.term,
         };
         if follows {
             return Ok(());

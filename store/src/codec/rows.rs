@@ -89,6 +89,10 @@ pub(crate) fn version_row(key: &[u8], at: Revision) -> Vec<u8> {
 /// Splits a version row into what [`versions_of`] its key is, and the revision.
 pub(crate) fn split_version_row(row: &[u8]) -> Option<(&[u8], Revision)> {
     let (versions, revision) = row.split_at_checked(row.len().checked_sub(REVISION_BYTES)?)?;
+    // Whoever walks the keys goes on behind this; behind nothing would be the beginning again.
+    if versions.first() != Some(&table::KEYS) || !versions.ends_with(&KEY_END) {
+        return None;
+    }
     let main = !i64::from_be_bytes(revision[..8].try_into().ok()?);
     let sub = !i64::from_be_bytes(revision[8..].try_into().ok()?);
     Some((versions, Revision { main, sub }))
@@ -223,5 +227,7 @@ mod tests {
         assert_eq!(VersionRow::decode(&row.encode()), Some(row));
         assert_eq!(VersionRow::decode(&row.encode()[1..]), None);
         assert_eq!(parse_rev_row(b"short"), None);
+        assert_eq!(split_version_row(b"ka\0\x01 sixteen bytes"), None, "too short for a revision");
+        assert_eq!(split_version_row(b"k89abcdef0123456"), None, "a revision and no key");
     }
 }
