@@ -2,8 +2,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bramble_store::disk::{Disk, Open};
 use bramble_store::disk::sim::{Rng, SECTOR, SimDisk};
+use bramble_store::disk::{Disk, Open};
 use bramble_store::error::Fatal;
 use bramble_store::log::{Log, LogOptions, Vote};
 
