@@ -183,7 +183,6 @@ async fn delete_then_keep_the_value_is_answered() {
 async fn what_is_not_served_says_so() {
     let (_server, wire) = started().await;
     let answers = [
-        wire.auth().auth_enable(pb::AuthEnableRequest {}).await.map(|_| ()),
         wire.maintenance().snapshot(pb::SnapshotRequest {}).await.map(|_| ()),
         wire.cluster().member_add(pb::MemberAddRequest::default()).await.map(|_| ()),
     ];
