@@ -25,6 +25,9 @@ const LAG_MAX: Duration = Duration::from_secs(10);
 /// How long to wait for a progress mark before asking again: some watcher was behind.
 const ASK_AGAIN: Duration = Duration::from_millis(60);
 
+/// Values in a window from which on a watcher may have fallen behind, bytes.
+const LARGE_BYTES: usize = 64 << 10;
+
 /// The id of answers that concern a whole stream, and of refusals.
 pub const WHOLE_STREAM: i64 = -1;
 
@@ -186,8 +189,16 @@ impl Twin {
         let deadline = std::time::Instant::now() + LAG_MAX;
         loop {
             let lengths = [self.feeds[0].len(), self.feeds[1].len()];
-            let theirs = window(&self.feeds[0], self.compared[0], lengths[0], &sides[0], exact);
-            let ours = window(&self.feeds[1], self.compared[1], lengths[1], &sides[1], exact);
+            let windows = |exact| {
+                let of = |n: usize| window(&self.feeds[n], self.compared[n], lengths[n], &sides[n], exact);
+                (of(0), of(1))
+            };
+            let (mut theirs, mut ours) = windows(exact);
+            // A watcher of large events falls behind when its client is slow to read them, and gets
+            // them in batches: each side by its own clock.
+            if exact && theirs.by_watcher != ours.by_watcher && theirs.event_bytes() >= LARGE_BYTES {
+                (theirs, ours) = windows(false);
+            }
             let erased = !exact && self.can_mark(revision) && erased_only(world.floor, &theirs, &ours);
             if theirs.by_watcher == ours.by_watcher || erased {
                 self.compared = lengths;
@@ -210,6 +221,14 @@ struct Window {
     fragmented: bool,
     /// Whether the headers kept what they promise.
     promise: Result<(), String>,
+}
+
+impl Window {
+    /// Bytes of the events, about.
+    fn event_bytes(&self) -> usize {
+        let events = self.by_watcher.values().flatten().flat_map(|response| &response.events);
+        events.flat_map(|event| event.kv.iter().chain(&event.prev_kv)).map(|kv| kv.value.len()).sum()
+    }
 }
 
 fn window(feed: &Feed, from: usize, to: usize, side: &Side, exact: bool) -> Window {
