@@ -1,6 +1,7 @@
 //! Real processes: what they are sent, what they find on the disk, how they start and stop.
 
 mod bad_input;
+mod budget;
 mod data_dir;
 mod slow_log;
 mod start_stop;

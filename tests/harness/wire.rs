@@ -27,6 +27,15 @@ impl Wire {
         Wire { channel }
     }
 
+    /// Connects to an `http://` URL and lets the server send so many bytes of a stream ahead, as Go's
+    /// client does.
+    pub async fn connect_with_window(url: &str, bytes: u32) -> Wire {
+        let endpoint = Endpoint::from_shared(url.to_string()).expect("a URL the harness made");
+        // A stream that nobody reads must not use up what all streams of the connection share.
+        let endpoint = endpoint.initial_stream_window_size(bytes).initial_connection_window_size(8 * bytes);
+        Wire { channel: endpoint.tcp_nodelay(true).connect().await.expect("the server was ready") }
+    }
+
     /// Connects to an `https://` URL and shows the certificate of `client`.
     pub async fn connect_as(url: &str, certs: &Certs, client: &str) -> Wire {
         let read = |path| std::fs::read(path).expect("a file the harness made");

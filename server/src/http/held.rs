@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
-use crate::node::budget::{Kind, Place};
+use crate::node::budget::{Kind, Loan, Place};
 
 /// How often a stream that waits looks whether there is room.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -50,20 +50,13 @@ impl Held {
 /// Bytes with the place they belong to.
 struct HeldBytes {
     bytes: Bytes,
-    place: Arc<Place>,
-    /// How many of them are counted here.
-    counted: usize,
+    _place: Arc<Place>,
+    _counted: Option<Loan>,
 }
 
 impl AsRef<[u8]> for HeldBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
-    }
-}
-
-impl Drop for HeldBytes {
-    fn drop(&mut self) {
-        self.place.give(Kind::AnswerBytes, self.counted);
     }
 }
 
@@ -81,9 +74,8 @@ impl http_body::Body for Held {
         }
         let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
         let held = |bytes: Bytes| {
-            let counted = if this.streams() { bytes.len() } else { 0 };
-            this.place.take_anyway(Kind::AnswerBytes, counted);
-            Bytes::from_owner(HeldBytes { bytes, place: this.place.clone(), counted })
+            let counted = this.streams().then(|| this.place.borrow_anyway(bytes.len()));
+            Bytes::from_owner(HeldBytes { bytes, _place: this.place.clone(), _counted: counted })
         };
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(held))))
     }
@@ -130,7 +122,7 @@ mod tests {
         assert!(hogged.take(Kind::AnswerBytes, hogged.most(Kind::AnswerBytes)));
         let place = share.place(Kind::WatchStreams).expect("a place");
         // What is sure for a connection is used up, too.
-        place.take_anyway(Kind::AnswerBytes, 1 << 20);
+        let _more = place.borrow_anyway(1 << 20);
         let mut held = Held::new(Body::from("hello"), place);
         let waited = tokio::time::timeout(Duration::from_secs(9), held.frame()).await;
         assert!(waited.is_err(), "there is none");

@@ -213,12 +213,9 @@ impl Place {
 
     /// Takes `amount` more; false when the connection or the member has no more of it.
     pub fn take(&self, kind: Kind, amount: usize) -> bool {
-        let (n, budget) = (kind as usize, &self.share.budget);
-        let limit = budget.limits[n];
-        let own = self.share.used[n].fetch_add(amount, Ordering::Relaxed) + amount;
-        let all = budget.used[n].fetch_add(amount, Ordering::Relaxed) + amount;
-        let fits = own <= limit.sure || (own <= self.share.most(kind) && all <= limit.all);
-        self.taken[n].fetch_add(amount, Ordering::Relaxed);
+        let limit = self.share.budget.limit(kind);
+        let (own, all) = self.add(kind, amount);
+        let fits = amount == 0 || own <= limit.sure || (own <= self.share.most(kind) && all <= limit.all);
         if !fits {
             self.give(kind, amount);
         }
@@ -226,13 +223,19 @@ impl Place {
     }
 
     /// Waits until it has `amount` more answer bytes, or as many as a connection may have; for streams,
-    /// which have no deadline. How many they are.
-    pub async fn take_answer(&self, amount: usize) -> usize {
-        let amount = amount.min(self.most(Kind::AnswerBytes));
-        while !self.take(Kind::AnswerBytes, amount) {
+    /// which have no deadline.
+    pub async fn borrow_answer(self: &Arc<Place>, amount: usize) -> Loan {
+        let bytes = amount.min(self.most(Kind::AnswerBytes));
+        while !self.take(Kind::AnswerBytes, bytes) {
             sleep(LOOK_EVERY).await;
         }
-        amount
+        Loan { place: self.clone(), bytes }
+    }
+
+    /// Has `bytes` more of answers though there may be no room: of what is there already.
+    pub fn borrow_anyway(self: &Arc<Place>, bytes: usize) -> Loan {
+        self.add(Kind::AnswerBytes, bytes);
+        Loan { place: self.clone(), bytes }
     }
 
     /// This place was refused more of a kind.
@@ -240,15 +243,16 @@ impl Place {
         self.share.budget.count_refusal(kind);
     }
 
-    /// Takes `amount` more though there may be none: of what is there already.
-    pub fn take_anyway(&self, kind: Kind, amount: usize) {
-        let n = kind as usize;
-        self.share.used[n].fetch_add(amount, Ordering::Relaxed);
-        self.share.budget.used[n].fetch_add(amount, Ordering::Relaxed);
+    /// Counts `amount` more; what the connection and the member have then.
+    fn add(&self, kind: Kind, amount: usize) -> (usize, usize) {
+        let (n, budget) = (kind as usize, &self.share.budget);
         self.taken[n].fetch_add(amount, Ordering::Relaxed);
+        let own = self.share.used[n].fetch_add(amount, Ordering::Relaxed) + amount;
+        (own, budget.used[n].fetch_add(amount, Ordering::Relaxed) + amount)
     }
 
-    /// Gives `amount` of what was taken back.
+    /// Gives `amount` of what the caller took back. Others may have taken for the same place meanwhile,
+    /// so who gives keeps count itself, best by a [`Loan`].
     pub fn give(&self, kind: Kind, amount: usize) {
         let (n, budget) = (kind as usize, &self.share.budget);
         self.taken[n].fetch_sub(amount, Ordering::Relaxed);
@@ -281,6 +285,28 @@ impl Drop for Place {
                 self.give(kind, taken);
             }
         }
+    }
+}
+
+/// Answer bytes of a place, given back when it is dropped.
+#[derive(Debug)]
+pub struct Loan {
+    place: Arc<Place>,
+    bytes: usize,
+}
+
+impl Loan {
+    /// Gives back what is beyond `bytes`.
+    pub fn shrink(&mut self, bytes: usize) {
+        let spare = self.bytes.saturating_sub(bytes);
+        self.bytes -= spare;
+        self.place.give(Kind::AnswerBytes, spare);
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.place.give(Kind::AnswerBytes, self.bytes);
     }
 }
 
@@ -328,6 +354,7 @@ mod tests {
         assert!(hog.take(Kind::AnswerBytes, 6) && !hog.take(Kind::AnswerBytes, 1), "its own bound");
         assert!(other.take(Kind::AnswerBytes, 4) && !other.take(Kind::AnswerBytes, 1), "the one of all");
         assert!(quiet.take(Kind::AnswerBytes, 2) && !quiet.take(Kind::AnswerBytes, 1), "what is sure");
+        assert!(quiet.take(Kind::AnswerBytes, 0), "nothing is always there");
         hog.give(Kind::AnswerBytes, 3);
         assert!(other.take(Kind::AnswerBytes, 1), "9 of 10 were left");
         assert_eq!(budget.usage(Kind::AnswerBytes).used, 10);
@@ -351,6 +378,22 @@ mod tests {
         assert_eq!(share.places(), 0);
         drop(share);
         assert_eq!(budget.usage(Kind::Connections), Usage { used: 0, max: 10, refused: 3 });
+    }
+
+    #[test]
+    fn loans_of_one_place_are_given_back_one_by_one() {
+        let budget = small();
+        let place = budget.in_process().place(Kind::OtherStreams).expect("a place");
+        let used = || budget.usage(Kind::AnswerBytes).used;
+        let more_than_all = place.borrow_anyway(12);
+        let mut chunk = place.borrow_anyway(8);
+        chunk.shrink(3);
+        chunk.shrink(5);
+        assert_eq!(used(), 15);
+        drop(more_than_all);
+        assert_eq!(used(), 3);
+        drop(chunk);
+        assert_eq!(used(), 0);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use bramble_store::types::{Detail, KeyRange, KeyValue, RangeRequest};
 
 use super::access::{Asker, Seen};
 use super::answers::{Caller, Consistency, Header};
-use super::budget::{Kind, Place};
+use super::budget::{Kind, Loan, Place};
 use super::client::Client;
 use super::core::View;
 use super::error::Error;
@@ -48,6 +48,8 @@ pub struct RangeStream {
     client: Client,
     /// Where the memory of the chunk in hand is counted.
     place: Arc<Place>,
+    /// What the last chunk took, until the next one is asked for: then the reader has it.
+    taken: Option<Loan>,
     /// Who was found to have the right; a stream does not outlive a change of it.
     asker: Asker,
     /// The view of the first chunk, until it is read: what was current when the stream was opened.
@@ -92,6 +94,7 @@ impl RangeStream {
         RangeStream {
             client,
             place,
+            taken: None,
             asker,
             first: Some(view),
             rest: Some(request.range),
@@ -138,9 +141,8 @@ impl RangeStream {
             keys_max,
             bytes_max: 2 * self.chunk_bytes,
         };
-        // What the reader has taken is its own; the next chunk may be as large as this one may.
-        self.place.give(Kind::AnswerBytes, self.place.taken(Kind::AnswerBytes));
-        let granted = self.place.take_answer(COPIES * request.bytes_max).await;
+        self.taken = None;
+        let mut taken = self.place.borrow_answer(COPIES * request.bytes_max).await;
         let metrics = self.client.core.metrics.clone();
         let read = move |view: View| {
             let page = metrics.reads.range(|| view.page(&request))?;
@@ -149,7 +151,8 @@ impl RangeStream {
         let (view, page) = self.client.aside(view, read).await?;
         self.client.core.metrics.reads.ops.range();
         let Page { kvs, more, bytes } = page;
-        self.place.give(Kind::AnswerBytes, granted.saturating_sub(COPIES * bytes));
+        taken.shrink(COPIES * bytes);
+        self.taken = Some(taken);
         self.sent += kvs.len() as i64;
         self.left -= kvs.len() as u64;
         let behind = match kvs.last() {
