@@ -23,8 +23,13 @@ import (
 type history struct {
 	added, modified, deleted int
 	live                     map[string]bool
+	version                  string
+	watches                  int
 	failure                  string
 }
+
+// ended tells whether it saw the last write, or what must not be.
+func (h *history) ended() bool { return h.failure != "" || h.live["sentinel"] }
 
 // watcher counts events until it has seen the last delete.
 type watcher struct {
@@ -33,22 +38,35 @@ type watcher struct {
 }
 
 // startWatch follows every object. Versions must rise, and no object may change before it was added.
+// The API server ends the watch of a client that it finds too slow, which on a busy machine is any; so
+// this one begins again where it was, as informers do.
 func (c *cluster) startWatch(version string) watcher {
-	w, err := c.all.Watch(c.ctx, metav1.ListOptions{ResourceVersion: version, AllowWatchBookmarks: true})
-	if err != nil {
-		c.t.Fatalf("watch: %v", err)
-	}
+	ctx, stop := context.WithCancel(c.ctx)
 	done := make(chan history, 1)
 	go func() {
-		seen := history{live: map[string]bool{}}
-		for event := range w.ResultChan() {
-			if seen.note(event); seen.failure != "" || seen.live["sentinel"] {
-				break
-			}
+		seen := history{live: map[string]bool{}, version: version}
+		for !seen.ended() && ctx.Err() == nil {
+			c.follow(ctx, &seen)
 		}
 		done <- seen
 	}()
-	return watcher{stop: w.Stop, done: done}
+	return watcher{stop: stop, done: done}
+}
+
+// follow notes events from the last version seen until the watch ends.
+func (c *cluster) follow(ctx context.Context, seen *history) {
+	seen.watches++
+	w, err := c.all.Watch(ctx, metav1.ListOptions{ResourceVersion: seen.version, AllowWatchBookmarks: true})
+	if err != nil {
+		seen.failure = "watch: " + err.Error()
+		return
+	}
+	defer w.Stop()
+	for event := range w.ResultChan() {
+		if seen.note(event); seen.ended() {
+			return
+		}
+	}
 }
 
 func (h *history) note(event watch.Event) {
@@ -58,6 +76,7 @@ func (h *history) note(event watch.Event) {
 		return
 	}
 	name := object.GetName()
+	h.version = object.GetResourceVersion()
 	switch event.Type {
 	case watch.Added:
 		if h.live[name] {
@@ -99,7 +118,7 @@ func (c *cluster) expectEvents(w watcher) {
 		if seen.modified < objects {
 			c.t.Errorf("watch: %d modified", seen.modified)
 		}
-		c.t.Logf("watch: %d added, %d modified, %d deleted", seen.added, seen.modified, seen.deleted)
+		c.t.Logf("watch: %d added, %d modified, %d deleted, in %d watches", seen.added, seen.modified, seen.deleted, seen.watches)
 	case <-time.After(60 * time.Second):
 		c.t.Errorf("the watch did not see the last write")
 	}
