@@ -7,7 +7,8 @@ use super::register::{Register, exponential};
 use super::seconds;
 
 /// What defragmenting measures.
-pub struct DefragMeter {
+#[derive(Clone)]
+pub(crate) struct DefragMeter {
     took: Histogram,
     inflight: IntGauge,
 }
@@ -26,7 +27,7 @@ impl DefragMeter {
     }
 
     /// Defragments.
-    pub fn time<T>(&self, defragment: impl FnOnce() -> T) -> T {
+    pub(crate) fn time<T>(&self, defragment: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         self.inflight.inc();
         let done = defragment();

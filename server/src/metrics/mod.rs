@@ -34,7 +34,7 @@ use prometheus::{IntCounter, Registry, TextEncoder};
 pub(crate) use apply::ApplyMeter;
 pub use calls::CallMeter;
 pub(crate) use calls::MethodId;
-pub use defrag::DefragMeter;
+pub(crate) use defrag::DefragMeter;
 pub(crate) use device::Device;
 pub(crate) use disk::{DiskMeter, MeteredDisk};
 pub use families::{Kind, Scrape};
@@ -55,7 +55,7 @@ pub struct Metrics {
     pub calls: Arc<CallMeter>,
     pub(crate) agreement: AgreementMeter,
     /// Defragmentations.
-    pub defrag: DefragMeter,
+    pub(crate) defrag: DefragMeter,
     pub(crate) disk: Arc<DiskMeter>,
     pub(crate) flushes: FlushMeter,
     pub(crate) health: HealthMeter,

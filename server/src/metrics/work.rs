@@ -64,14 +64,14 @@ impl ReadMeter {
     }
 
     /// Hashes the whole store.
-    pub fn hash<T>(&self, read: impl FnOnce() -> T) -> T {
+    pub(crate) fn hash<T>(&self, read: impl FnOnce() -> T) -> T {
         let (answer, took) = timed(read);
         self.hash.observe(seconds(took));
         answer
     }
 
     /// Hashes the history up to a revision.
-    pub fn hash_kv<T>(&self, read: impl FnOnce() -> T) -> T {
+    pub(crate) fn hash_kv<T>(&self, read: impl FnOnce() -> T) -> T {
         let (answer, took) = timed(read);
         self.hash_kv.observe(seconds(took));
         answer

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::apply::Work;
 use crate::failure::Failure;
-use crate::metrics::FlushMeter;
+use crate::metrics::{DefragMeter, FlushMeter};
 use crate::raft::Consensus;
 
 /// What the background thread is asked for.
@@ -112,6 +112,7 @@ pub(super) struct Background {
     pub(super) chores: Chores,
     pub(super) failure: Failure,
     pub(super) meter: FlushMeter,
+    pub(super) defrags: DefragMeter,
 }
 
 impl Background {
@@ -153,17 +154,7 @@ impl Background {
         let mut waiting = self.chores.take_defragments();
         self.chores.defragmenting.store(true, Ordering::SeqCst);
         while !waiting.is_empty() {
-            if !self.flush(durable)? {
-                return Ok(false);
-            }
-            for part in self.flusher.parts()? {
-                self.flusher.defragment(&part)?;
-                if !self.between_parts(chores, durable)? {
-                    return Ok(false);
-                }
-            }
-            // Says whether it went well.
-            if !self.flush(durable)? {
+            if !self.defrags.time(|| self.defragment_parts(chores, durable))? {
                 return Ok(false);
             }
             for asked in waiting {
@@ -173,6 +164,21 @@ impl Background {
         }
         self.chores.defragmenting.store(false, Ordering::SeqCst);
         Ok(true)
+    }
+
+    /// One defragmentation. False when the node stops.
+    fn defragment_parts(&self, chores: &Receiver<Chore>, durable: &mut Option<LogId>) -> Result<bool, Fatal> {
+        if !self.flush(durable)? {
+            return Ok(false);
+        }
+        for part in self.flusher.parts()? {
+            self.flusher.defragment(&part)?;
+            if !self.between_parts(chores, durable)? {
+                return Ok(false);
+            }
+        }
+        // Says whether it went well.
+        self.flush(durable)
     }
 
     /// What has come up meanwhile.

@@ -53,7 +53,9 @@ impl Client {
     /// [`NotNow`].
     pub async fn hash(&self, caller: &Caller) -> Result<Answer<u32>, Error> {
         let Seen { view, .. } = self.core.permitted(caller, &root()).await?;
-        let (hash, revision) = self.scan(view, move |view| view.hash()).await?;
+        let metrics = self.core.metrics.clone();
+        let hash = move |view: View| metrics.reads.hash(|| view.hash());
+        let (hash, revision) = self.scan(view, hash).await?;
         Ok(self.answer(revision, hash))
     }
 

@@ -227,6 +227,7 @@ async fn assemble(
         chores: chores.clone(),
         failure: failure.clone(),
         meter: metrics.flushes.clone(),
+        defrags: metrics.defrag.clone(),
     };
     parts.flusher = Some(flusher.clone());
     parts.background = Some(background.spawn(chore_queue).map_err(StartError::Thread)?);
