@@ -78,15 +78,22 @@ pub fn rust_client() -> Option<PathBuf> {
 /// Java, and the folder of the program on jetcd with all that it needs (`tests/clients/java`).
 pub fn java_client() -> Option<(PathBuf, PathBuf)> {
     let folder = cached("javaclient")?;
-    let search = std::env::var_os("PATH").unwrap_or_default();
-    let java = std::env::split_paths(&search).map(|dir| dir.join("java")).find(|java| java.exists());
-    let java = java.or_else(|| missing("java (17 or newer)"))?;
-    Some((java, folder))
+    Some((installed("java", "default-jdk-headless")?, folder))
 }
 
 /// The Kubernetes API server's test (`tests/kubernetes`).
 pub fn kubernetes() -> Option<PathBuf> {
     cached("kubernetes.test")
+}
+
+/// Prometheus, as Debian ships it.
+pub fn prometheus() -> Option<PathBuf> {
+    installed("prometheus", "prometheus")
+}
+
+/// Prometheus' tool for rules and texts; of the same package.
+pub fn promtool() -> Option<PathBuf> {
+    installed("promtool", "prometheus")
 }
 
 /// Whether the tests run as root, who may mount.
@@ -102,6 +109,14 @@ pub fn skip(why: &str) {
 
 fn required() -> bool {
     std::env::var("BRAMBLE_REQUIRE_ALL").is_ok_and(|value| value == "1")
+}
+
+/// A program on PATH, or where Debian puts it.
+fn installed(program: &str, package: &str) -> Option<PathBuf> {
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = std::env::split_paths(&search).chain([PathBuf::from("/usr/bin")]);
+    let found = folders.find_map(|folder| Some(folder.join(program)).filter(|path| path.exists()));
+    found.or_else(|| missing(&format!("{program} (Debian: apt install {package})")))
 }
 
 fn cached(name: &str) -> Option<PathBuf> {
