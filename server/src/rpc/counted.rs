@@ -18,6 +18,7 @@ use http_body::{Frame, SizeHint};
 use tonic::Code;
 use tower::{Layer, Service};
 
+use super::deadline;
 use crate::metrics::{CallMeter, MethodId};
 
 /// Bytes before each message: a flag and four of length.
@@ -117,19 +118,9 @@ fn status(headers: &HeaderMap) -> Option<Code> {
     headers.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()))
 }
 
-/// gRPC's form of a time: at most eight digits and a unit.
+/// How long the client waits; nothing when it is not said in gRPC's form.
 fn patience(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let count: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
-    match unit {
-        "H" => Some(Duration::from_secs(count * 3600)),
-        "M" => Some(Duration::from_secs(count * 60)),
-        "S" => Some(Duration::from_secs(count)),
-        "m" => Some(Duration::from_millis(count)),
-        "u" => Some(Duration::from_micros(count)),
-        "n" => Some(Duration::from_nanos(count)),
-        _ => None,
-    }
+    deadline::parse(text.as_bytes()).ok()
 }
 
 /// Counts messages in bytes that arrive in pieces.

@@ -24,7 +24,8 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Option<Instant>, String> {
     Ok(Some(Instant::now() + timeout.min(LONGEST)))
 }
 
-fn parse(value: &[u8]) -> Result<Duration, String> {
+/// gRPC's form of a time: at most eight digits and a unit.
+pub(super) fn parse(value: &[u8]) -> Result<Duration, String> {
     let text = String::from_utf8_lossy(value);
     if value.len() < 2 {
         return Err(format!("transport: timeout string is too short: {text:?}"));
