@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, Request, StatusCode, header};
+use axum::response::Response;
+use http::{Request, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -27,6 +27,7 @@ use super::access::Access;
 use super::authority::CleanAuthority;
 use super::calm::Calm;
 use super::first_bytes::FirstBytes;
+use super::gateway;
 use super::hall::{Guest, Hall, Visit};
 use super::held::Held;
 use super::listen::Socket;
@@ -138,12 +139,7 @@ fn too_many(is_grpc: bool) -> Response {
     if is_grpc {
         return status.into_http();
     }
-    let text = status.message();
-    let body = format!(r#"{{"error":"{text}","code":{},"message":"{text}"}}"#, status.code() as i32);
-    let mut response = (StatusCode::TOO_MANY_REQUESTS, body).into_response();
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
+    gateway::error::alone(&status)
 }
 
 /// A router that knows nothing, and says so as Go's does.

@@ -13,7 +13,7 @@ use serde_json::json;
 use tonic::{Code, Status};
 
 /// An answer that is an error alone.
-pub(super) fn alone(status: &Status) -> Response {
+pub(in crate::http) fn alone(status: &Status) -> Response {
     let text = status.message();
     let body = json!({ "error": text, "code": i32::from(status.code()), "message": text });
     let mut response = with_status(status, body.to_string());

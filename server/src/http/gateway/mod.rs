@@ -12,7 +12,7 @@
 //! [`READING_BYTES`] (who comes then is told "too many requests"), and a stream holds one message at a time.
 mod call;
 mod codec;
-mod error;
+pub(super) mod error;
 mod metadata;
 mod table;
 mod values;
