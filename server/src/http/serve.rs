@@ -122,15 +122,7 @@ impl App {
 
 /// What a request takes a place of.
 fn kind_of(is_grpc: bool, path: &str) -> Kind {
-    if is_grpc {
-        return rpc::kind_of(path);
-    }
-    // The gateway's two roots.
-    match path.strip_prefix("/v3/").or_else(|| path.strip_prefix("/v3beta/")).unwrap_or_default() {
-        "watch" => Kind::WatchStreams,
-        "lease/keepalive" | "election/observe" | "maintenance/snapshot" => Kind::OtherStreams,
-        _ => Kind::Requests,
-    }
+    if is_grpc { rpc::kind_of(path) } else { gateway::kind_of(path) }
 }
 
 /// The answer when there is no place left.

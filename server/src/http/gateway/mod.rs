@@ -35,6 +35,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use tokio::time::Instant;
 use tonic::Status;
 
+use crate::node::budget::Kind;
 use call::Answers;
 pub use codec::Malformed;
 use metadata::Context;
@@ -57,6 +58,18 @@ const BODY_SILENCE: Duration = Duration::from_secs(30);
 pub fn parse(path: &str, json: &[u8]) -> Option<Result<Bytes, Malformed>> {
     let row = table::ROWS.iter().find(|row| row.paths.contains(&path))?;
     Some((row.request)(json).map(|wire| wire.slice(codec::PREFIX_BYTES..)))
+}
+
+/// What a request to this path takes a place of: what its RPC takes one of.
+pub(super) fn kind_of(path: &str) -> Kind {
+    let path = of_today(path);
+    let row = table::ROWS.iter().find(|row| row.paths.contains(&path.as_ref()));
+    row.map_or(Kind::Requests, |row| crate::rpc::kind_of(row.rpc))
+}
+
+/// A path under the root of etcd 3.3's clients, under today's.
+fn of_today(path: &str) -> Cow<'_, str> {
+    path.strip_prefix("/v3beta/").map_or(Cow::from(path), |rest| format!("/v3/{rest}").into())
 }
 
 /// The routes under `/v3`, on top of the routes of gRPC. A message may have `message_bytes_max` bytes.
@@ -112,10 +125,7 @@ impl Gateway {
     }
 
     async fn answer(&self, request: Request) -> Response {
-        let path = request.uri().path();
-        // The root of etcd 3.3's clients.
-        let path = path.strip_prefix("/v3beta/").map_or(Cow::from(path), |rest| format!("/v3/{rest}").into());
-        let Some(target) = self.by_path.get(path.as_ref()) else {
+        let Some(target) = self.by_path.get(of_today(request.uri().path()).as_ref()) else {
             return error::alone(&Status::not_found("Not Found"));
         };
         if request.method() != Method::POST {
@@ -274,4 +284,24 @@ fn json_response(body: Body) -> Response {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert("grpc-metadata-content-type", HeaderValue::from_static("application/grpc"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_take_the_places_of_streams_under_either_root() {
+        for root in ["/v3", "/v3beta"] {
+            let kind = |path: &str| kind_of(&format!("{root}{path}"));
+            assert_eq!(kind("/watch"), Kind::WatchStreams);
+            for stream in ["/lease/keepalive", "/election/observe", "/maintenance/snapshot"] {
+                assert_eq!(kind(stream), Kind::OtherStreams, "{stream}");
+            }
+            for request in ["/kv/range", "/lease/grant", "/kv/lease/revoke", "/watch/", "/nothing", ""] {
+                assert_eq!(kind(request), Kind::Requests, "{request}");
+            }
+        }
+        assert_eq!(kind_of("/health"), Kind::Requests);
+    }
 }
