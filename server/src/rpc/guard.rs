@@ -36,6 +36,12 @@ pub(crate) fn kind_of(path: &str) -> Kind {
     }
 }
 
+/// What this call takes a place of. One that has its place says so itself, and nothing is looked up.
+pub(super) fn kind_of_call(request: &Request) -> Kind {
+    let place = request.extensions().get::<Arc<Place>>();
+    place.map_or_else(|| kind_of(request.uri().path()), |place| place.kind())
+}
+
 /// A service whose calls are bounded.
 #[derive(Clone, Debug)]
 pub(super) struct Bounded<S> {
@@ -121,9 +127,8 @@ impl Call {
         if deadline.is_some_and(|at| at <= Instant::now()) {
             return Err(Box::new(deadline::exceeded().into_http()));
         }
-        let place: Option<Arc<Place>> = request.extensions().get().cloned();
-        let kind = place.as_ref().map_or_else(|| kind_of(request.uri().path()), |place| place.kind());
-        Ok(Call { deadline, streams: kind != Kind::Requests, place })
+        let streams = kind_of_call(request) != Kind::Requests;
+        Ok(Call { deadline, streams, place: request.extensions().get().cloned() })
     }
 }
 

@@ -18,12 +18,15 @@ use std::time::{Duration, SystemTime};
 use bramble_proto::etcdserverpb as pb;
 use bytes::{Buf, Bytes};
 use futures_util::future::BoxFuture;
+use http::Uri;
 use http_body::{Frame, SizeHint};
 use prost::Message;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
 
+use super::guard::kind_of_call;
+use crate::node::budget::Kind;
 use crate::trace::{self, Trace};
 
 /// Requests that take longer have their steps written; etcd's number.
@@ -249,12 +252,13 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let thresholds = self.thresholds;
-        let path = request.uri().path().to_owned();
+        // Streams live as long as they like.
+        if kind_of_call(&request) != Kind::Requests {
+            return Box::pin(self.service.call(request));
+        }
+        let uri = request.uri().clone();
         let remote = request.extensions().get::<super::Remote>().cloned();
         let answering = self.service.call(request);
-        if is_stream(&path) {
-            return Box::pin(answering);
-        }
         Box::pin(async move {
             let asked = async move {
                 let answer = answering.await;
@@ -265,22 +269,15 @@ where
                 return answer;
             }
             let asked = asked.unwrap_or(Asked { what: What::Other, bytes: 0, answered: -1 });
-            let report = Report { path, remote, asked, took: trace.elapsed(), trace, thresholds };
+            let report = Report { uri, remote, asked, took: trace.elapsed(), trace, thresholds };
             answer.map(|answer| answer.map(|body| report.at_the_end_of(body)))
         })
     }
 }
 
-/// Streams live as long as they like.
-fn is_stream(path: &str) -> bool {
-    bramble_proto::METHODS
-        .iter()
-        .any(|method| method.path == path && (method.client_streaming || method.server_streaming))
-}
-
 /// What is known of a slow request when its answer begins.
 struct Report {
-    path: String,
+    uri: Uri,
     remote: Option<super::Remote>,
     asked: Asked,
     took: Duration,
@@ -305,7 +302,7 @@ impl Report {
                 "start time" = %start,
                 "time spent" = ?took,
                 "remote" = remote,
-                "response type" = self.path,
+                "response type" = self.uri.path(),
                 "request count" = what.count(),
                 "request size" = self.asked.bytes,
                 "response count" = self.asked.answered,
