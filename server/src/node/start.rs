@@ -87,7 +87,8 @@ fn open(builder: &Builder, metrics: &Metrics) -> Result<Opened, StartError> {
     let engine = match &builder.storage {
         Storage::Given { engine, .. } => AnyEngine::from(engine.clone()),
         Storage::Directory => {
-            AnyEngine::from(Rocks::open(&dir.engine_path(), rocks_options(config.profile))?)
+            let options = RocksOptions { profile: engine_profile(config.profile) };
+            AnyEngine::from(Rocks::open(&dir.engine_path(), options)?)
         }
     };
     let (writer, reader) = store::open(engine)?;
@@ -101,31 +102,26 @@ fn open(builder: &Builder, metrics: &Metrics) -> Result<Opened, StartError> {
     Ok(Opened { dir, writer, reader, log })
 }
 
-fn rocks_options(profile: Profile) -> RocksOptions {
-    let profile = match profile {
+fn engine_profile(profile: Profile) -> EngineProfile {
+    match profile {
         Profile::Pi => EngineProfile::Pi,
         Profile::Default => EngineProfile::Default,
-    };
-    RocksOptions { profile }
+    }
 }
 
 fn log_options(media: Media) -> LogOptions {
     // Entries that may be asked for again are kept in memory by the raft side.
     let options = LogOptions { recent_bytes: 0, ..LogOptions::default() };
     match media {
-        Media::Ssd | Media::Emmc => options,
+        Media::Ssd | Media::Emmc | Media::SdA1 => options,
         // Poor cards program 16 KiB pages: smaller frames would be rewritten inside.
-        Media::SdA1 => options,
         Media::SdBasic => LogOptions { frame_align: 16 << 10, segment_bytes: 64 << 20, ..options },
     }
 }
 
 /// Engine bytes that are not durable before a flush is due: the profile's memtables.
 fn flush_budget(profile: Profile) -> u64 {
-    match profile {
-        Profile::Pi => 16 << 20,
-        Profile::Default => 24 << 20,
-    }
+    engine_profile(profile).memtable_bytes() as u64
 }
 
 /// What the answers of one group of commands may take: they are made before anybody can be asked for room.
