@@ -2,8 +2,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+mod common;
+
 use bramble_store::lease::deadlines::{CHECKPOINT_MAX, Deadlines};
 use bramble_store::types::{Lease, LeaseId};
+use common::Random;
 
 const EVERY: Duration = Duration::from_secs(10);
 
@@ -92,16 +95,6 @@ fn one_checkpoint_holds_so_many_and_the_rest_follows() {
     assert_eq!(Deadlines::with_checkpoints(s(0)).due_checkpoints(s(1)), []);
 }
 
-struct Rng(u64);
-impl Rng {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-}
-
 /// A lease as its owner sees it.
 struct Owned {
     /// It must live at least until then.
@@ -113,7 +106,7 @@ struct Owned {
 /// The replicated rows, the log of checkpoints on their way to them, and who leads.
 struct World {
     seed: u64,
-    rng: Rng,
+    random: Random,
     now: Duration,
     deadlines: Deadlines,
     rows: BTreeMap<LeaseId, Lease>,
@@ -124,15 +117,15 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> World {
-        let rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let random = Random::new(seed);
         let (rows, log, owned) = Default::default();
-        World { seed, rng, now: s(100), deadlines: leading(&[]), rows, log, owned, reached: [0; 5] }
+        World { seed, random, now: s(100), deadlines: leading(&[]), rows, log, owned, reached: [0; 5] }
     }
 
     fn turn(&mut self) {
-        self.now += ms(self.rng.below(4_000));
-        let id = LeaseId(self.rng.below(8) as i64);
-        match self.rng.below(14) {
+        self.now += ms(self.random.below(4_000) as u64);
+        let id = LeaseId(self.random.below(8) as i64);
+        match self.random.below(14) {
             0..=2 if !self.rows.contains_key(&id) => self.grant(id),
             3..=5 if self.deadlines.remaining(id, self.now).is_some_and(|left| !left.is_zero()) => {
                 self.renew(id);
@@ -145,7 +138,7 @@ impl World {
     }
 
     fn grant(&mut self, id: LeaseId) {
-        let granted = lease(id.0, 1 + self.rng.below(80) as i64);
+        let granted = lease(id.0, 1 + self.random.below(80) as i64);
         self.rows.insert(id, granted);
         self.deadlines.granted(&granted, self.now);
         self.promise(&granted);
@@ -171,7 +164,7 @@ impl World {
     fn write_down(&mut self) {
         for (id, left_s) in self.deadlines.due_checkpoints(self.now) {
             assert!(left_s < self.rows[&id].ttl_s, "seed {}", self.seed);
-            if self.rng.below(4) > 0 {
+            if !self.random.one_in(4) {
                 self.log.push_back((id, left_s));
             }
         }
@@ -192,10 +185,10 @@ impl World {
 
     /// Some of what is under way is lost with the old leader.
     fn change_leader(&mut self) {
-        let kept = self.rng.below(4) as usize;
+        let kept = self.random.below(4);
         self.apply(kept);
         self.log.clear();
-        let grace = ms(self.rng.below(2_000));
+        let grace = ms(self.random.below(2_000) as u64);
         let all: Vec<Lease> = self.rows.values().copied().collect();
         self.deadlines.demote();
         self.deadlines.promote(&all, self.now, grace);

@@ -2,8 +2,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+mod common;
+
 use bramble_store::lease::deadlines::{DUE_MAX, Deadlines, ENDING_PER_SECOND, RETRY};
 use bramble_store::types::{Lease, LeaseId};
+use common::Random;
 
 const TTL_MAX_S: i64 = 9_000_000_000;
 
@@ -22,16 +25,6 @@ fn leading() -> Deadlines {
     deadlines
 }
 
-struct Rng(u64);
-impl Rng {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-}
-
 /// A lease in the model: its deadline, and when it was last handed out.
 #[derive(Clone, Copy, Debug)]
 struct Plain {
@@ -47,15 +40,15 @@ impl Plain {
 }
 
 fn run(seed: u64, reached: &mut [u64; 5]) {
-    let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut random = Random::new(seed);
     let (mut deadlines, mut model, mut now) = (Deadlines::new(), BTreeMap::<LeaseId, Plain>::new(), s(100));
     let mut replicated = BTreeMap::<LeaseId, Lease>::new();
     for _ in 0..200 {
-        now += ms(rng.below(900));
-        let id = LeaseId(rng.below(12) as i64 - 4);
-        match rng.below(16) {
+        now += ms(random.below(900) as u64);
+        let id = LeaseId(random.below(12) as i64 - 4);
+        match random.below(16) {
             0..=3 if !replicated.contains_key(&id) => {
-                let ttl_s = if rng.below(20) == 0 { TTL_MAX_S } else { 1 + rng.below(12) as i64 };
+                let ttl_s = if random.one_in(20) { TTL_MAX_S } else { 1 + random.below(12) as i64 };
                 let granted = lease(id.0, ttl_s);
                 replicated.insert(id, granted);
                 deadlines.granted(&granted, now);
@@ -77,15 +70,15 @@ fn run(seed: u64, reached: &mut [u64; 5]) {
                 model.remove(&id);
                 deadlines.revoked(id);
             }
-            10 if rng.below(4) == 0 => {
+            10 if random.one_in(4) => {
                 model.clear();
                 deadlines.demote();
                 reached[1] += 1;
             }
-            11 if rng.below(3) == 0 => {
-                let grace = ms(rng.below(3000));
+            11 if random.one_in(3) => {
+                let grace = ms(random.below(3000) as u64);
                 for known in replicated.values_mut() {
-                    known.remaining_s = if rng.below(3) == 0 { 1 + rng.below(5) as i64 } else { 0 };
+                    known.remaining_s = if random.one_in(3) { 1 + random.below(5) as i64 } else { 0 };
                 }
                 let all: Vec<Lease> = replicated.values().copied().collect();
                 deadlines.promote(&all, now, grace);
@@ -96,7 +89,7 @@ fn run(seed: u64, reached: &mut [u64; 5]) {
                 model = all.iter().map(|known| (known.id, plain(known))).collect();
                 reached[2] += 1;
             }
-            _ => check_due(seed, &mut rng, &mut deadlines, &mut model, now, reached),
+            _ => check_due(seed, &mut random, &mut deadlines, &mut model, now, reached),
         }
         check(seed, &mut deadlines, &model, now);
     }
@@ -104,13 +97,13 @@ fn run(seed: u64, reached: &mut [u64; 5]) {
 
 fn check_due(
     seed: u64,
-    rng: &mut Rng,
+    random: &mut Random,
     deadlines: &mut Deadlines,
     model: &mut BTreeMap<LeaseId, Plain>,
     now: Duration,
     reached: &mut [u64; 5],
 ) {
-    let max = rng.below(4) as usize;
+    let max = random.below(4);
     let due = deadlines.due(now, max);
     let due_in_model = model.values().filter(|plain| plain.is_due(now)).count();
     assert_eq!(due.len(), max.min(due_in_model), "seed {seed}");

@@ -1,35 +1,29 @@
 //! Splitting a delivery into messages, against an encoder written out by hand.
+mod common;
+
 use bramble_store::types::{Event, EventKind, KeyValue, LeaseId};
 use bramble_store::watch::{encoded_len, fragments};
+use common::Random;
 
-struct Rng(u64);
-impl Rng {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
+/// Numbers of every length, negative ones too.
+fn any_number(random: &mut Random) -> i64 {
+    let bits = random.below(65);
+    if bits == 0 { 0 } else { (random.next_u64() >> (64 - bits)) as i64 }
+}
+fn any_record(random: &mut Random) -> KeyValue {
+    KeyValue {
+        key: vec![b'k'; random.below(200)].into(),
+        create_revision: any_number(random),
+        mod_revision: any_number(random),
+        version: any_number(random),
+        value: vec![b'v'; [0, 1, 127, 128, 300, 20_000][random.below(6)]].into(),
+        lease: LeaseId(any_number(random)),
     }
-    /// Numbers of every length, negative ones too.
-    fn number(&mut self) -> i64 {
-        let bits = self.below(65);
-        if bits == 0 { 0 } else { (self.0 >> (64 - bits)) as i64 }
-    }
-    fn record(&mut self) -> KeyValue {
-        KeyValue {
-            key: vec![b'k'; self.below(200) as usize].into(),
-            create_revision: self.number(),
-            mod_revision: self.number(),
-            version: self.number(),
-            value: vec![b'v'; [0, 1, 127, 128, 300, 20_000][self.below(6) as usize]].into(),
-            lease: LeaseId(self.number()),
-        }
-    }
-    fn event(&mut self) -> Event {
-        let kind = if self.below(2) == 0 { EventKind::Put } else { EventKind::Delete };
-        let prev_kv = (self.below(2) == 0).then(|| self.record());
-        Event { kind, kv: self.record(), prev_kv }
-    }
+}
+fn any_event(random: &mut Random) -> Event {
+    let kind = if random.one_in(2) { EventKind::Put } else { EventKind::Delete };
+    let prev_kv = random.one_in(2).then(|| any_record(random));
+    Event { kind, kv: any_record(random), prev_kv }
 }
 
 fn varint(mut value: u64, out: &mut Vec<u8>) {
@@ -83,7 +77,7 @@ fn message_len(events: &[Event]) -> usize {
 #[test]
 fn sizes_are_those_of_the_encoding() {
     for seed in 1..=20_000_u64 {
-        let event = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1).event();
+        let event = any_event(&mut Random::new(seed));
         assert_eq!(encoded_len(&event), encoded(&event).len(), "seed {seed}: {event:?}");
     }
 }
@@ -92,10 +86,10 @@ fn sizes_are_those_of_the_encoding() {
 fn pieces_are_below_the_bound_as_large_as_they_may_be_and_lose_nothing() {
     let (mut split, mut alone) = (0, 0);
     for seed in 1..=3_000_u64 {
-        let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        let events: Vec<Event> = (0..1 + rng.below(30)).map(|_| rng.event()).collect();
-        let envelope = rng.below(60) as usize;
-        let bound = [1, 200, 5_000, 60_000, usize::MAX][rng.below(5) as usize];
+        let mut random = Random::new(seed);
+        let events: Vec<Event> = (0..1 + random.below(30)).map(|_| any_event(&mut random)).collect();
+        let envelope = random.below(60);
+        let bound = [1, 200, 5_000, 60_000, usize::MAX][random.below(5)];
         let pieces = fragments(&events, envelope, bound);
         let whole: Vec<Event> = pieces.iter().flat_map(|piece| piece.events).cloned().collect();
         assert_eq!(whole, events, "seed {seed}");
@@ -120,8 +114,8 @@ fn pieces_are_below_the_bound_as_large_as_they_may_be_and_lose_nothing() {
 
 #[test]
 fn a_message_of_exactly_the_bound_is_too_large() {
-    let mut rng = Rng(77);
-    let events = [rng.event(), rng.event()];
+    let mut random = Random::new(77);
+    let events = [any_event(&mut random), any_event(&mut random)];
     let both = 10 + message_len(&events);
     assert_eq!(fragments(&events, 10, both).len(), 2);
     assert_eq!(fragments(&events, 10, both + 1).len(), 1);

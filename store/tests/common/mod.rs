@@ -23,6 +23,11 @@ impl Random {
     pub fn below(&mut self, bound: usize) -> usize {
         (self.next_u64() % bound as u64) as usize
     }
+
+    /// True once in so many times.
+    pub fn one_in(&mut self, times: usize) -> bool {
+        self.below(times) == 0
+    }
 }
 
 /// Runs `test` with `runs` seeds, new ones each time; a failure names its seed.

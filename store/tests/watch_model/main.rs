@@ -6,12 +6,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bramble_store::types::{ChangedKey, Changes, Event, EventKind, KeyRange};
 use bramble_store::watch::{Delivery, Hub, HubOptions, StreamId, WatchSpec, WatcherId, What};
 
+#[path = "../common/mod.rs"]
+mod common;
 mod past;
 
-use past::{Past, Rng, superseded};
+use common::Random;
+use past::{Past, any_key, superseded};
 
 const SEEDS: u64 = 12_000;
 const STREAMS: u64 = 3;
+
+fn any_stream(random: &mut Random) -> StreamId {
+    StreamId(random.next_u64() % STREAMS)
+}
 
 /// A client's memory of one watcher.
 struct Seen {
@@ -81,68 +88,68 @@ struct World<'t> {
 }
 
 impl World<'_> {
-    fn step(&mut self, rng: &mut Rng) {
-        match rng.below(24) {
-            0..=6 => self.write(rng),
-            7..=10 => self.publish(rng),
-            11..=13 => self.catch_up(rng),
-            14..=16 => self.take(rng),
-            17 | 18 => self.watch(rng),
-            19 => self.progress(rng),
-            20 => self.tick(rng),
-            21 if rng.one_in(2) => self.cancel_and_resume(rng),
-            22 if rng.one_in(12) => self.close(StreamId(rng.below(STREAMS))),
-            23 if rng.one_in(2) => {
+    fn step(&mut self, random: &mut Random) {
+        match random.below(24) {
+            0..=6 => self.write(random),
+            7..=10 => self.publish(random),
+            11..=13 => self.catch_up(random),
+            14..=16 => self.take(random),
+            17 | 18 => self.watch(random),
+            19 => self.progress(random),
+            20 => self.tick(random),
+            21 if random.one_in(2) => self.cancel_and_resume(random),
+            22 if random.one_in(12) => self.close(any_stream(random)),
+            23 if random.one_in(2) => {
                 let low = self.past.floor.max(1);
-                self.past.compact(low + rng.below((self.past.revision() - low + 1) as u64) as i64);
+                self.past.compact(low + random.below((self.past.revision() - low + 1) as usize) as i64);
             }
             _ => {}
         }
         assert_eq!(self.hub.counts(), self.hub.recount(), "seed {}", self.seed);
     }
 
-    fn write(&mut self, rng: &mut Rng) {
-        let changes = self.past.write(rng);
+    fn write(&mut self, random: &mut Random) {
+        let changes = self.past.write(random);
         self.feed.push_back(changes);
-        if self.feed.len() > 6 && rng.one_in(4) {
+        if self.feed.len() > 6 && random.one_in(4) {
             self.tally.lost_feeds += 1;
             self.feed.clear();
-            if rng.one_in(2) {
+            if random.one_in(2) {
                 self.hub.missed(self.past.revision());
             }
         }
     }
 
-    fn publish(&mut self, rng: &mut Rng) {
-        let count = (1 + rng.below(3) as usize).min(self.feed.len());
+    fn publish(&mut self, random: &mut Random) {
+        let count = (1 + random.below(3)).min(self.feed.len());
         let changes: Vec<Changes> = self.feed.drain(..count).collect();
         let Some(last) = changes.last().map(|whole| whole.main) else { return };
-        let newer = rng.below((self.past.revision() - last + 1) as u64) as i64;
+        let newer = random.below((self.past.revision() - last + 1) as usize) as i64;
         let behind = self.hub.counts().behind;
         self.hub.publish(&self.past.view(last + newer), &changes).expect("the model cannot fail");
         self.tally.fell_behind += (self.hub.counts().behind - behind) as u64;
     }
 
     /// With a view that may be older or newer than the hub.
-    fn catch_up(&mut self, rng: &mut Rng) {
-        let older = rng.below(3) as i64 * rng.below(3) as i64;
+    fn catch_up(&mut self, random: &mut Random) {
+        let older = random.below(3) as i64 * random.below(3) as i64;
         let view = self.past.view((self.past.revision() - older).max(1));
         self.hub.catch_up(&view).expect("the model cannot fail");
     }
 
-    fn watch(&mut self, rng: &mut Rng) {
-        let range = match rng.below(4) {
-            0 => KeyRange::single(rng.key()),
-            1 => KeyRange::prefix(vec![b'a' + rng.below(6) as u8]),
-            2 => KeyRange::from_wire(rng.key(), rng.key()),
+    fn watch(&mut self, random: &mut Random) {
+        let range = match random.below(4) {
+            0 => KeyRange::single(any_key(random)),
+            1 => KeyRange::prefix(vec![b'a' + random.below(6) as u8]),
+            2 => KeyRange::from_wire(any_key(random), any_key(random)),
             _ => KeyRange::all(),
         };
-        let low = if rng.one_in(8) { 1 } else { self.past.floor.max(1) };
-        let start = low + rng.below((self.past.revision() - low) as u64 + 5) as i64;
-        let start = if rng.one_in(3) { 0 } else { start };
-        let (no_put, no_delete) = (rng.one_in(6), rng.one_in(6));
-        let spec = WatchSpec { range, start, no_put, no_delete, prev_kv: rng.one_in(2) };
-        self.open(StreamId(rng.below(STREAMS)), spec);
+        let low = if random.one_in(8) { 1 } else { self.past.floor.max(1) };
+        let start = low + random.below((self.past.revision() - low) as usize + 5) as i64;
+        let start = if random.one_in(3) { 0 } else { start };
+        let (no_put, no_delete) = (random.one_in(6), random.one_in(6));
+        let spec = WatchSpec { range, start, no_put, no_delete, prev_kv: random.one_in(2) };
+        self.open(any_stream(random), spec);
     }
 
     fn open(&mut self, stream: StreamId, spec: WatchSpec) {
@@ -154,23 +161,23 @@ impl World<'_> {
         assert!(self.seen.insert(id, seen).is_none(), "ids are never used again");
     }
 
-    fn any_live(&self, rng: &mut Rng) -> Option<WatcherId> {
+    fn any_live(&self, random: &mut Random) -> Option<WatcherId> {
         let live: Vec<_> = self.seen.iter().filter(|(_, seen)| !seen.ended).map(|(id, _)| *id).collect();
-        (!live.is_empty()).then(|| live[rng.below(live.len() as u64) as usize])
+        (!live.is_empty()).then(|| live[random.below(live.len())])
     }
 
-    fn progress(&mut self, rng: &mut Rng) {
-        self.tally.refused_progress += u64::from(!self.hub.progress(StreamId(rng.below(STREAMS))));
+    fn progress(&mut self, random: &mut Random) {
+        self.tally.refused_progress += u64::from(!self.hub.progress(any_stream(random)));
     }
 
-    fn tick(&mut self, rng: &mut Rng) {
-        let Some(id) = self.any_live(rng) else { return };
+    fn tick(&mut self, random: &mut Random) {
+        let Some(id) = self.any_live(random) else { return };
         self.tally.ticks += u64::from(self.hub.tick_progress(id));
     }
 
     /// Resumes from what it has seen, on any stream, as a client does after a broken connection.
-    fn cancel_and_resume(&mut self, rng: &mut Rng) {
-        let Some(id) = self.any_live(rng) else { return };
+    fn cancel_and_resume(&mut self, random: &mut Random) {
+        let Some(id) = self.any_live(random) else { return };
         let seen = self.seen.get_mut(&id).expect("live");
         if !self.hub.cancel(id) {
             // It is to be told that it was compacted, and reads that instead of an answer.
@@ -179,7 +186,7 @@ impl World<'_> {
         }
         seen.ended = true;
         let spec = WatchSpec { start: seen.next, ..seen.spec.clone() };
-        self.open(StreamId(rng.below(STREAMS)), spec);
+        self.open(any_stream(random), spec);
         self.tally.resumed += 1;
     }
 
@@ -191,15 +198,15 @@ impl World<'_> {
         self.seen.values_mut().filter(|seen| seen.stream == stream).for_each(|seen| seen.ended = true);
     }
 
-    fn take(&mut self, rng: &mut Rng) {
+    fn take(&mut self, random: &mut Random) {
         self.named.extend(self.hub.ready());
-        let stream = StreamId(rng.below(STREAMS));
+        let stream = any_stream(random);
         assert!(
             !self.hub.has_queued(stream) || self.named.contains(&stream),
             "seed {}: not named",
             self.seed
         );
-        for delivery in self.hub.take(stream, rng.below(600) as usize) {
+        for delivery in self.hub.take(stream, random.below(600)) {
             self.receive(stream, delivery);
         }
         if !self.hub.has_queued(stream) {
@@ -351,15 +358,15 @@ fn check_whole(seed: u64, past: &Past, seen: &Seen, events: &[Event], tally: &mu
 }
 
 fn run(seed: u64, tally: &mut Tally) {
-    let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    let stream_bytes_max = 150 + rng.below(900) as usize;
+    let mut random = Random::new(seed);
+    let stream_bytes_max = 150 + random.below(900);
     let options = HubOptions {
         stream_bytes_max,
-        total_bytes_max: 300 + rng.below(2000) as usize,
+        total_bytes_max: 300 + random.below(2000),
         stream_bytes_min: stream_bytes_max / 2,
-        step_rows_max: 1 + rng.below(6) as usize,
+        step_rows_max: 1 + random.below(6),
         step_bytes_max: 1000,
-        step_watchers_max: 1 + rng.below(4) as usize,
+        step_watchers_max: 1 + random.below(4),
     };
     let mut world = World {
         seed,
@@ -372,7 +379,7 @@ fn run(seed: u64, tally: &mut Tally) {
         tally,
     };
     for _ in 0..180 {
-        world.step(&mut rng);
+        world.step(&mut random);
     }
     world.settle();
 }

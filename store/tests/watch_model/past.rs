@@ -6,20 +6,11 @@ use bramble_store::types::{ChangedKey, Changes, EventKind, KeyValue, LeaseId};
 use bramble_store::watch::History;
 use bytes::Bytes;
 
-pub struct Rng(pub u64);
-impl Rng {
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-    pub fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-    pub fn key(&mut self) -> Bytes {
-        vec![b'a' + self.below(6) as u8; 1 + self.below(2) as usize].into()
-    }
+use crate::common::Random;
+
+/// One of few keys, so that they meet.
+pub fn any_key(random: &mut Random) -> Bytes {
+    vec![b'a' + random.below(6) as u8; 1 + random.below(2)].into()
 }
 
 /// Everything that ever happened. `all[i]` is main revision `i + 2`; `states[i]` the keys after main `i + 1`.
@@ -45,25 +36,25 @@ impl Past {
     }
 
     /// One write of up to three keys; a key may be deleted and then put again in the same one.
-    pub fn write(&mut self, rng: &mut Rng) -> Changes {
+    pub fn write(&mut self, random: &mut Random) -> Changes {
         let main = self.revision() + 1;
         let mut keys = self.state_at(main - 1).clone();
         let mut changes = Vec::<ChangedKey>::new();
-        while changes.is_empty() || rng.one_in(2) {
-            let key = rng.key();
+        while changes.is_empty() || random.one_in(2) {
+            let key = any_key(random);
             if keys.get(&key).is_some_and(|kv| kv.mod_revision == main) {
                 continue; // put in this write already
             }
             let old = keys.remove(&key);
             let kv = KeyValue { key: key.clone(), mod_revision: main, ..KeyValue::default() };
-            if old.is_some() && rng.one_in(3) {
+            if old.is_some() && random.one_in(3) {
                 changes.push(ChangedKey { sub: changes.len() as i64, kind: EventKind::Delete, kv });
                 continue;
             }
             let kv = KeyValue {
                 create_revision: old.as_ref().map_or(main, |kv| kv.create_revision),
                 version: 1 + old.map_or(0, |kv| kv.version),
-                value: vec![b'v'; rng.below(40) as usize].into(),
+                value: vec![b'v'; random.below(40)].into(),
                 lease: LeaseId::NONE,
                 ..kv
             };
