@@ -108,6 +108,9 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
         let patience = self.patience.unwrap_or(Duration::MAX);
         let too_late = self.begun.elapsed().saturating_add(DEADLINE_SLACK) >= patience;
         self.end(if too_late { Code::DeadlineExceeded } else { Code::Cancelled });
