@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use bramble_store::alarm::cost_bytes;
 use bramble_store::codec;
 use bramble_store::command::{Action, Command, Origin, RequestId};
 use bramble_store::data_dir::Ids;
@@ -49,6 +50,14 @@ pub(super) const READS_MAX: usize = 65_536;
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// How long a proposal is slowed down when the ring is three quarters full.
 const SLOW_PAUSE: Duration = Duration::from_millis(20);
+
+/// A command on its way into the log.
+struct Proposal {
+    op: &'static str,
+    /// By which its answer is known.
+    counter: u64,
+    bytes: Bytes,
+}
 
 pub(super) struct Core {
     pub(super) ids: Ids,
@@ -226,8 +235,10 @@ impl Core {
     pub(super) async fn propose(&self, caller: &Caller, action: Action) -> Result<Reply, Error> {
         let origin = self.proposer(caller, &action).await?;
         let place = self.place(caller, Kind::Requests)?;
-        self.admit_space(&action).await?;
-        let reply = self.propose_command(origin, None, action).await;
+        let cost = cost_bytes(&action);
+        let proposal = self.proposal(origin, None, action)?;
+        self.admit_space(cost).await?;
+        let reply = self.agree(proposal).await;
         trace::step("process raft request");
         reads::keep(&place, reply?)
     }
@@ -235,35 +246,38 @@ impl Core {
     /// Proposes in the name of `origin`, which is checked when it is applied.
     pub(super) async fn propose_as(&self, origin: Origin, action: Action) -> Result<Reply, Error> {
         self.alive()?;
-        self.propose_command(origin, None, action).await
+        self.agree(self.proposal(origin, None, action)?).await
     }
 
     /// Proposes for the node itself.
     pub(super) async fn propose_own(&self, action: Action) -> Result<Reply, Error> {
         self.alive()?;
-        self.propose_command(Origin::default(), None, action).await
+        self.agree(self.proposal(Origin::default(), None, action)?).await
     }
 
     /// Proposes as the leader of `term`; overtaken when another leads by then.
     pub(super) async fn propose_fenced(&self, action: Action, term: u64) -> Result<Reply, Error> {
         self.alive()?;
-        self.propose_command(Origin::default(), Some(term), action).await
+        self.agree(self.proposal(Origin::default(), Some(term), action)?).await
     }
 
-    async fn propose_command(
-        &self,
-        origin: Origin,
-        fence_term: Option<u64>,
-        action: Action,
-    ) -> Result<Reply, Error> {
-        let deadline = self.deadline();
-        let asked = self.metrics.agreement.request(action.op());
+    /// The command in bytes, if it is one that the log takes.
+    fn proposal(&self, origin: Origin, fence_term: Option<u64>, action: Action) -> Result<Proposal, NotNow> {
+        let op = action.op();
         let counter = self.counter.fetch_add(1, Ordering::Relaxed);
         let request = RequestId { member: self.ids.member, counter };
         let bytes = codec::encode(&Command { request, origin, required_version: 1, fence_term, action });
         if bytes.len() as u64 > self.command_bytes_max {
-            return Err(NotNow::TooLarge.into());
+            return Err(NotNow::TooLarge);
         }
+        Ok(Proposal { op, counter, bytes })
+    }
+
+    /// Has it agreed on and applied, however often that must be tried.
+    async fn agree(&self, proposal: Proposal) -> Result<Reply, Error> {
+        let Proposal { op, counter, bytes } = proposal;
+        let deadline = self.deadline();
+        let asked = self.metrics.agreement.request(op);
         // Whoever loses patience drops this future, and has no answer either.
         let unanswered = Unanswered(&self.metrics.agreement.proposals_failed);
         self.make_room(deadline).await?;

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bramble_store::alarm::cost_bytes;
 use bramble_store::command::{Action, AlarmChange};
 use bramble_store::types::AlarmKind;
 use tokio::sync::{Mutex, Notify};
@@ -75,9 +74,8 @@ impl Space {
 }
 
 impl Core {
-    /// Refuses what takes space while there is none, and raises the alarm when this is when it ends.
-    pub(super) async fn admit_space(&self, action: &Action) -> Result<(), Error> {
-        let cost = cost_bytes(action);
+    /// Refuses what takes `cost` bytes while there is no space, and raises the alarm when this is when it ends.
+    pub(super) async fn admit_space(&self, cost: u64) -> Result<(), Error> {
         if cost == 0 {
             return Ok(());
         }

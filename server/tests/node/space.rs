@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use bramble_server::config::Config;
 use bramble_server::node::client::{Client, Granted};
-use bramble_server::node::error::{Error, Refusal};
+use bramble_server::node::error::{Error, NotNow, Refusal};
 use bramble_store::command::AlarmChange;
 use bramble_store::types::{
     AlarmKind, Compare, CompareResult, CompareTarget, DeleteRequest, LeaseId, Op, TxnRequest,
@@ -115,6 +115,8 @@ async fn a_full_store_refuses_writes_and_takes_them_back_when_there_is_space() {
 
 async fn refused_are_those_that_take_space(client: &Client) {
     assert_eq!(client.put(&anyone(), put("k", "v")).await.map(drop), Err(no_space()));
+    let too_large = client.put(&anyone(), put("k", &"v".repeat(2 << 20))).await.map(drop);
+    assert_eq!(too_large, Err(NotNow::TooLarge.into()), "what will never pass is told first");
     let grant = client.lease_grant(&anyone(), LeaseId::NONE, 60).await;
     assert_eq!(grant.map(drop), Err(no_space()));
     let nested = TxnRequest { success: vec![Op::Put(put("k", "v"))], ..TxnRequest::default() };
