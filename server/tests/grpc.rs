@@ -363,20 +363,24 @@ async fn alarms_are_raised_listed_and_cleared_one_by_one() {
         assert_eq!(ask(activate, 7, 1).await.expect("raised"), [(7, 1)]);
     }
     ask(activate, 8, 1).await.expect("raised");
+    ask(activate, 0, 1).await.expect("raised");
     ask(activate, 7, 2).await.expect("raised");
-    assert_eq!(ask(get, 99, 0).await.expect("all"), [(7, 1), (7, 2), (8, 1)]);
+    assert_eq!(ask(get, 99, 0).await.expect("all"), [(0, 1), (7, 1), (7, 2), (8, 1)]);
     assert_eq!(ask(get, 0, 2).await.expect("one kind"), [(7, 2)]);
     assert_eq!(ask(get, 0, 9).await.expect("no such kind"), []);
-    assert_eq!(ask(deactivate, 0, 1).await.expect("0 is nobody"), []);
+    assert_eq!(ask(deactivate, 9, 1).await.expect("9 is nobody"), []);
     assert_eq!(ask(deactivate, 7, 2).await.expect("cleared"), [(7, 2)]);
-    for (action, alarm) in [(7, 0), (-1, 1), (1, 9), (2, -1)] {
+    for no_alarm in [0, 9, -1] {
+        assert_eq!(ask(deactivate, 7, no_alarm).await.expect("none was raised"), []);
+    }
+    for (action, alarm) in [(7, 0), (-1, 1), (1, 9), (1, -1)] {
         assert_eq!(refused(ask(action, 7, alarm).await).0, Code::InvalidArgument, "{action} {alarm}");
     }
     let put = pb::PutRequest { key: bytes("k"), ..Default::default() };
     let space = refusal(Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded");
     assert_eq!(refused(served.kv().put(put).await), space);
     let status = served.maintenance().status(pb::StatusRequest {}).await.expect("answered").into_inner();
-    assert_eq!(status.errors, ["memberID:7 alarm:NOSPACE ", "memberID:8 alarm:NOSPACE "]);
+    assert_eq!(status.errors, ["alarm:NOSPACE ", "memberID:7 alarm:NOSPACE ", "memberID:8 alarm:NOSPACE "]);
     served.node.shutdown().await;
 }
 

@@ -29,11 +29,14 @@ pub(super) fn of(core: &Core, view: &View) -> Result<Status, NotNow> {
     })
 }
 
-/// As etcd writes one, with a space behind it.
+/// As etcd writes one: what is zero is left out, and a space is behind it.
 fn alarm_line(member: u64, kind: AlarmKind) -> String {
     let name = match kind {
         AlarmKind::NoSpace => "NOSPACE",
         AlarmKind::Corrupt => "CORRUPT",
     };
-    format!("memberID:{member} alarm:{name} ")
+    match member {
+        0 => format!("alarm:{name} "),
+        member => format!("memberID:{member} alarm:{name} "),
+    }
 }

@@ -4,7 +4,6 @@ use bramble_proto::etcdserverpb::alarm_request::AlarmAction;
 use bramble_proto::etcdserverpb::downgrade_request::DowngradeAction;
 use bramble_proto::etcdserverpb::maintenance_server::Maintenance;
 use bramble_store::command::AlarmChange;
-use bramble_store::types::AlarmKind;
 use tonic::{Request, Response, Status};
 
 use super::{convert, open, status, unserved};
@@ -35,10 +34,8 @@ impl Service {
     async fn change_alarm(
         &self,
         caller: &Caller,
-        request: &pb::AlarmRequest,
-        change: impl FnOnce(u64, AlarmKind) -> AlarmChange,
+        change: Option<AlarmChange>,
     ) -> Result<Answer<Vec<Alarm>>, Status> {
-        let change = convert::alarm_kind(request.alarm)?.map(|kind| change(request.member_id, kind));
         self.client.change_alarm(caller, change).await.map_err(status::of)
     }
 }
@@ -47,15 +44,17 @@ impl Service {
 impl Maintenance for Service {
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
         let (caller, request) = open(request)?;
+        let (member, kind) = (request.member_id, convert::alarm_kind(request.alarm));
         let answer = match AlarmAction::try_from(request.action) {
             Ok(AlarmAction::Get) => self.alarms(&caller, request.alarm).await?,
             Ok(AlarmAction::Activate) => {
-                let raise = |member, kind| AlarmChange::Activate { member, kind };
-                self.change_alarm(&caller, &request, raise).await?
+                let raise = kind?.map(|kind| AlarmChange::Activate { member, kind });
+                self.change_alarm(&caller, raise).await?
             }
             Ok(AlarmAction::Deactivate) => {
-                let clear = |member, kind| AlarmChange::Deactivate { member, kind };
-                self.change_alarm(&caller, &request, clear).await?
+                // An alarm that does not exist is not raised.
+                let clear = kind.ok().flatten().map(|kind| AlarmChange::Deactivate { member, kind });
+                self.change_alarm(&caller, clear).await?
             }
             // etcd falls over here.
             Err(_) => return Err(Status::invalid_argument("etcdserver: unknown alarm action")),
