@@ -11,8 +11,11 @@ use tonic::Code;
 
 use crate::allow_auth;
 use crate::call::Call;
-use crate::words::{Outcome, Reply, Request};
+use crate::words::{Outcome, Refused, Reply, Request};
 use crate::world::World;
+
+/// The longest time to live of a lease.
+const TTL_MAX_S: i64 = 9_000_000_000;
 
 /// One known difference.
 pub struct Known {
@@ -53,6 +56,18 @@ const KNOWN: &[Known] = &[
                  it when exactly that revision is asked for (revision 0 after a compaction at 0 included); \
                  Bramble always hashes what is there",
         explains: compaction_hash,
+    },
+    Known {
+        name: "a lease too long under an alarm",
+        reason: "etcd tells of an alarm before it looks at the time to live; Bramble, as everywhere, says first \
+                 what is wrong with the request, for that will not pass",
+        explains: too_long_under_alarm,
+    },
+    Known {
+        name: "nested reads under CORRUPT",
+        reason: "etcd takes a transaction with another one in it for a write, whatever that does; to Bramble what \
+                 only reads is a read, and goes on",
+        explains: nested_reads_under_corrupt,
     },
 ];
 
@@ -122,6 +137,41 @@ fn compaction_hash(world: &World, call: &Call, theirs: &Outcome, ours: &Outcome)
         Ok(_) => false,
     };
     remembered && as_it_is
+}
+
+fn too_long_under_alarm(_world: &World, call: &Call, theirs: &Outcome, ours: &Outcome) -> bool {
+    let alarm = [
+        Refused::new(Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
+        Refused::new(Code::DataLoss, "etcdserver: corrupt cluster"),
+    ];
+    let too_long = Refused::new(Code::OutOfRange, "etcdserver: too large lease TTL");
+    matches!(&call.request, Request::LeaseGrant(asked) if asked.ttl > TTL_MAX_S)
+        && theirs.as_ref().is_err_and(|refused| alarm.contains(refused))
+        && *ours == Err(too_long)
+}
+
+fn nested_reads_under_corrupt(world: &World, call: &Call, theirs: &Outcome, ours: &Outcome) -> bool {
+    let corrupt = Refused::new(Code::DataLoss, "etcdserver: corrupt cluster");
+    let as_it_is = match ours {
+        Ok(Reply::Txn(read)) => read.header.as_ref().is_some_and(|header| header.revision == world.revision),
+        Err(refused) => refused.code == Code::OutOfRange,
+        Ok(_) => false,
+    };
+    *theirs == Err(corrupt)
+        && as_it_is
+        && matches!(&call.request, Request::Txn(txn) if only_reads(txn) && has_another_in_it(txn))
+}
+
+fn only_reads(txn: &pb::TxnRequest) -> bool {
+    txn.success.iter().chain(&txn.failure).all(|op| match &op.request {
+        Some(Op::RequestRange(_)) => true,
+        Some(Op::RequestTxn(inner)) => only_reads(inner),
+        _ => false,
+    })
+}
+
+fn has_another_in_it(txn: &pb::TxnRequest) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|op| matches!(op.request, Some(Op::RequestTxn(_))))
 }
 
 /// The known difference of watches.

@@ -7,7 +7,6 @@ use tonic::Code;
 
 use crate::allow::Known;
 use crate::call::Call;
-use crate::later;
 use crate::words::{Outcome, Refused, Reply, Request};
 use crate::world::World;
 
@@ -182,9 +181,7 @@ fn not_served_yet(_world: &World, call: &Call, theirs: &Outcome, ours: &Outcome)
     let asker =
         theirs.as_ref().is_err_and(|refused| is_about_asker(refused) || refused.text.starts_with("auth: "));
     let unserved = ours.as_ref().is_err_and(|refused| refused.code == Code::Unimplemented);
-    let rpc = call.request.rpc();
-    let maintenance = later::RPCS.contains(&rpc) || later::is_later(rpc, "action=");
-    unserved && (later && !asker || maintenance)
+    later && unserved && !asker
 }
 
 /// Permissions of one role come by key; of more than twelve, those with one key come in any order.

@@ -8,10 +8,12 @@ use crate::names::{ONE_BELOW, SELF};
 use crate::watching::{Act, Twin};
 use crate::words::Request;
 use crate::world::{Kind, World};
-use crate::{generate_auth, generate_locks, generate_txn, later};
+use crate::{generate_auth, generate_locks, generate_txn};
 
 /// The longest value sent now and then: above the limit of a request, below that of a message.
 const TOO_LARGE_BYTES: usize = 1_700_000;
+/// How many leases there are before an alarm is raised: none are granted while it is on.
+const LEASES_BEFORE_ALARM: usize = 3;
 /// Above the limit of a message.
 const MESSAGE_TOO_LARGE_BYTES: usize = 2_200_000;
 
@@ -71,7 +73,7 @@ fn special(kind: Kind) -> &'static [(u32, &'static str)] {
 
 /// Whether sessions of this kind call this RPC.
 pub fn is_called(kind: Kind, rpc: &str) -> bool {
-    !later::RPCS.contains(&rpc) && COMMON.iter().chain(special(kind)).any(|(_, name)| *name == rpc)
+    COMMON.iter().chain(special(kind)).any(|(_, name)| *name == rpc)
 }
 
 /// A call of any RPC.
@@ -82,7 +84,12 @@ pub fn call(world: &World, chance: &mut Chance) -> Call {
     {
         return call;
     }
-    let all = || COMMON.iter().chain(special(world.kind)).filter(|(_, rpc)| !later::RPCS.contains(rpc));
+    // Most of such a session is under an alarm.
+    if world.kind == Kind::Alarms && world.alarms.is_empty() && chance.percent(30) {
+        let granted = world.leases.len() >= LEASES_BEFORE_ALARM;
+        return call_to(if granted { "Alarm" } else { "LeaseGrant" }, world, chance);
+    }
+    let all = || COMMON.iter().chain(special(world.kind));
     let sum: u32 = all().map(|(weight, _)| weight).sum();
     let mut roll = chance.below(sum as usize) as u32;
     let chosen = all().find(|(weight, _)| {
@@ -190,6 +197,9 @@ fn alarm(world: &World, chance: &mut Chance) -> pb::AlarmRequest {
             pb::AlarmRequest { action: 2, member_id, alarm }
         }
         Some((kind, _)) if chance.percent(50) => pb::AlarmRequest { action: 1, member_id, alarm: *kind },
+        None if world.leases.len() < LEASES_BEFORE_ALARM => {
+            pb::AlarmRequest { action: 0, member_id, alarm: 0 }
+        }
         None if chance.percent(70) => {
             pb::AlarmRequest { action: 1, member_id, alarm: *chance.pick(&[0, 1, 1, 2, 2]) }
         }

@@ -1,10 +1,12 @@
 //! The grid: how often each (RPC, option, outcome) was met. A cell that can be reached must be reached
 //! often, so the generator is steered towards thin ones.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// A reachable cell counts as tried after so many hits.
 pub const HITS_MIN: u32 = 20;
+/// One cell in so many may stay thin: rare meetings of two options under one outcome.
+const THIN_ONE_IN: usize = 50;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -40,14 +42,17 @@ impl Grid {
         sum
     }
 
-    /// RPCs and options of cells that were met, but not often enough.
-    pub fn thin(&self) -> Vec<(String, String)> {
-        let thin = self.cells.iter().filter(|(_, hits)| **hits < HITS_MIN);
-        let named: BTreeSet<_> = thin.map(|((rpc, option, _), _)| (rpc.clone(), option.clone())).collect();
-        named.into_iter().collect()
+    /// Cells that were met, but not often enough: RPC, option, outcome.
+    pub fn thin(&self) -> impl Iterator<Item = &(String, String, String)> {
+        self.cells.iter().filter(|(_, hits)| **hits < HITS_MIN).map(|(cell, _)| cell)
     }
 
-    /// The thin cells themselves, one line each.
+    /// Whether more cells are thin than may stay so.
+    pub fn is_thin(&self) -> bool {
+        self.thin().count() * THIN_ONE_IN > self.len()
+    }
+
+    /// The thin cells, one line each.
     pub fn thin_lines(&self) -> Vec<String> {
         let thin = self.cells.iter().filter(|(_, hits)| **hits < HITS_MIN);
         thin.map(|((rpc, option, outcome), hits)| format!("{rpc} [{option}] {outcome}: {hits}")).collect()

@@ -8,10 +8,9 @@ use bramble_tests::process::Setup;
 
 use crate::allow;
 use crate::grid::Grid;
-use crate::later;
 use crate::session::{Counts, Session};
 use crate::side::Side;
-use crate::world::{KINDS, Kind};
+use crate::world::KINDS;
 
 /// Sessions in one round: one of each kind.
 const LANES: u64 = KINDS.len() as u64;
@@ -68,7 +67,6 @@ async fn one(
     let sides = Side::start_both(&setups).await;
     let chance = Chance::from_seed(seed.wrapping_add(1_000_003 * number));
     let kind = KINDS[(number % LANES) as usize];
-    let kind = if later::KINDS.contains(&kind) { Kind::Plain } else { kind };
     let mut session = Session::new(sides, kind, chance, before);
     let difference = session.run(SESSION_STEPS).await.err();
     if let Some(difference) = &difference {

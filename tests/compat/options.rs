@@ -75,11 +75,21 @@ pub fn of_identity(identity: &Identity, world: &World) -> String {
 /// What a request without a token hears; so does one that adds a user without a name.
 const NOBODY: &str = "etcdserver: user name is empty";
 
+/// Outcomes that only some sessions meet.
+const ALARM: &str = "alarm";
+const DENIED: &str = "denied";
+const UNKNOWN_ASKER: &str = "unknown asker";
+
 /// What is heard while an alarm is on.
 const ALARMS: [&str; 2] = ["etcdserver: mvcc: database space exceeded", "etcdserver: corrupt cluster"];
 
-/// Whether sessions of this kind can meet this option.
-pub fn can_be_met(kind: Kind, option: &str) -> bool {
+/// Whether sessions of this kind can meet this option with this outcome.
+pub fn can_be_met(kind: Kind, option: &str, outcome: &str) -> bool {
+    let told_of_alarm = outcome == ALARM || ALARMS.iter().any(|text| option.ends_with(text));
+    let told_of_asker = [DENIED, UNKNOWN_ASKER].contains(&outcome);
+    if told_of_alarm && kind != Kind::Alarms || told_of_asker && kind != Kind::Auth {
+        return false;
+    }
     match kind {
         Kind::Auth => !option.starts_with(WITH_ALARM) && !option.starts_with(BESIDE),
         Kind::Alarms => !option.starts_with(AS) && !option.starts_with(BESIDE),
@@ -90,10 +100,10 @@ pub fn can_be_met(kind: Kind, option: &str) -> bool {
 /// The class of an outcome.
 pub fn outcome(outcome: &Outcome) -> &'static str {
     match outcome {
-        Err(refused) if refused.code == Code::PermissionDenied => "denied",
+        Err(refused) if refused.code == Code::PermissionDenied => DENIED,
         Err(refused) if *refused == blocked::refused() => "blocked",
-        Err(refused) if ALARMS.contains(&refused.text.as_str()) => "alarm",
-        Err(refused) if refused.code == Code::Unauthenticated || refused.text == NOBODY => "unknown asker",
+        Err(refused) if ALARMS.contains(&refused.text.as_str()) => ALARM,
+        Err(refused) if refused.code == Code::Unauthenticated || refused.text == NOBODY => UNKNOWN_ASKER,
         Err(_) => "refused",
         Ok(Reply::Range(range)) if range.more => "more",
         Ok(Reply::Range(range)) if range.count == 0 => "none",

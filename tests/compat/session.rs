@@ -1,5 +1,5 @@
 //! One session: two fresh servers and some hundred steps in lock-step.
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -109,14 +109,15 @@ impl Session {
         self.compare_streams().await
     }
 
-    /// Thin cells that a session like this can meet.
+    /// RPCs and options of thin cells that a session like this can meet.
     fn thin(&self) -> Vec<(String, String)> {
         let kind = self.world.kind;
-        let mut thin = self.before.and(&self.grid).thin();
-        thin.retain(|(rpc, option)| {
-            (rpc == "Watch" || generate::is_called(kind, rpc)) && options::can_be_met(kind, option)
+        let met = self.before.and(&self.grid);
+        let here = met.thin().filter(|(rpc, option, outcome)| {
+            (rpc == "Watch" || generate::is_called(kind, rpc)) && options::can_be_met(kind, option, outcome)
         });
-        thin
+        let named: BTreeSet<_> = here.map(|(rpc, option, _)| (rpc.clone(), option.clone())).collect();
+        named.into_iter().collect()
     }
 
     /// Most requests are chosen for a thin cell, if one of some candidates would hit it.
