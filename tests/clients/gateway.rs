@@ -3,6 +3,8 @@
 //!
 //! ```text
 //! flags --cors=http://a.example        the servers are started with this (first lines of a script)
+//! tls                                  over TLS, with a certificate without a name
+//! show root                            from here on with root's certificate
 //! with Authorization: $TOKEN           a header of the next request only
 //! POST /v3/kv/range {"key":"Zm9v"}     a request; both must answer alike
 //! keep TOKEN token                     a field of the last answer, per server, for `$TOKEN`
@@ -18,6 +20,7 @@
 //! ```
 use std::path::Path;
 
+use bramble_tests::certs::Certs;
 use bramble_tests::process::Setup;
 use bramble_tests::tools;
 
@@ -53,13 +56,20 @@ fn curl_notices_no_difference() {
 fn run(path: &Path, curl: &Curl, etcd: &Setup) -> (usize, Vec<String>) {
     let text = std::fs::read_to_string(path).expect("the script");
     let steps = session::steps(&text);
-    let start = |mut setup: Setup| {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut certs = None;
+    let mut start = |mut setup: Setup| {
         for step in &steps {
-            if let Step::Flags(flags) = step {
-                setup = flags.split_whitespace().fold(setup, Setup::arg);
+            match step {
+                Step::Flags(flags) => setup = flags.split_whitespace().fold(setup, Setup::arg),
+                Step::Tls => {
+                    let certs = certs.get_or_insert_with(|| Certs::make_for(dir.path(), &["root"]));
+                    setup = certs.server_flags().into_iter().fold(setup.https(), Setup::arg);
+                }
+                _ => {}
             }
         }
-        Session::new(curl.clone(), setup.start())
+        Session::new(curl.clone(), setup.start(), certs.clone())
     };
     let mut theirs = start(etcd.clone());
     let mut ours = start(Setup::bramble());

@@ -1,7 +1,13 @@
 //! Certificates for one test: an authority, a server on loopback, a client. Made anew each time.
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair,
+};
+
+/// The client whose certificate has no (common) name.
+pub const NAMELESS: &str = "nameless";
 
 /// Files in PEM, all in one directory.
 #[derive(Clone, Debug)]
@@ -33,10 +39,12 @@ impl Certs {
         params.distinguished_name.push(DnType::CommonName, "bramble tests");
         let authority = write(dir, "ca.pem", &params.self_signed(&key).expect("an authority").pem());
         let issuer = Issuer::new(params, key);
-        let (server_cert, server_key) = leaf(dir, "server", ExtendedKeyUsagePurpose::ServerAuth, &issuer);
-        let (client_cert, client_key) = leaf(dir, "client", ExtendedKeyUsagePurpose::ClientAuth, &issuer);
-        for name in names {
-            leaf(dir, name, ExtendedKeyUsagePurpose::ClientAuth, &issuer);
+        let (serves, asks) = (ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth);
+        // etcd's gateway asks etcd, with the server's certificate.
+        let (server_cert, server_key) = leaf(dir, "server", vec![serves, asks.clone()], &issuer);
+        let (client_cert, client_key) = leaf(dir, "client", vec![asks.clone()], &issuer);
+        for name in names.iter().chain(&[NAMELESS]) {
+            leaf(dir, name, vec![asks.clone()], &issuer);
         }
         let dir = dir.to_path_buf();
         Certs { dir, authority, server_cert, server_key, client_cert, client_key }
@@ -61,14 +69,17 @@ impl Certs {
 fn leaf(
     dir: &Path,
     name: &str,
-    purpose: ExtendedKeyUsagePurpose,
+    purposes: Vec<ExtendedKeyUsagePurpose>,
     issuer: &Issuer<'_, KeyPair>,
 ) -> (PathBuf, PathBuf) {
     let key = KeyPair::generate().expect("a key");
     let names = vec!["localhost".to_string(), "127.0.0.1".to_string()];
     let mut params = CertificateParams::new(names).expect("names of loopback");
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.extended_key_usages = vec![purpose];
+    params.distinguished_name = DistinguishedName::new();
+    if name != NAMELESS {
+        params.distinguished_name.push(DnType::CommonName, name);
+    }
+    params.extended_key_usages = purposes;
     let signed = params.signed_by(&key, issuer).expect("a certificate");
     let cert = write(dir, &format!("{name}.pem"), &signed.pem());
     let key = write(dir, &format!("{name}-key.pem"), &key.serialize_pem());

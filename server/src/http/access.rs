@@ -4,6 +4,9 @@
 //! name that suddenly resolves to the loopback (DNS rebinding). TLS stops that by itself; without TLS
 //! `--host-whitelist` does: a request for another name is answered 421. `--cors` says which pages may
 //! read the answers. In both `*`, or nothing at all, means everybody. gRPC is not looked at, as in etcd.
+//!
+//! A name in a client's certificate counts for nothing at the gateway. Who shows one there while auth is on
+//! seems to rely on it, and is refused, with a token or without.
 use std::collections::HashSet;
 
 use axum::body::Body;
@@ -11,11 +14,20 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use tracing::warn;
 
-/// The two lists.
-#[derive(Debug, Clone, Default)]
+use crate::node::client::Client;
+use crate::tls::PeerName;
+
+/// What etcd says to those whom the gateway does not know by their certificate.
+const NAME_IGNORED: &str =
+    "CommonName of client sending a request against gateway will be ignored and not used as expected\n";
+
+/// The two lists, and whose users the gateway serves.
+#[derive(Clone, Default)]
 pub struct Access {
     origins: Names,
     hosts: Names,
+    /// `None` without a gateway.
+    member: Option<Client>,
 }
 
 /// Everybody, or these exactly.
@@ -45,7 +57,12 @@ impl Names {
 impl Access {
     /// By the flags `--cors` and `--host-whitelist`.
     pub fn new(origins: &[String], hosts: &[String]) -> Access {
-        Access { origins: Names::of(origins), hosts: Names::of(hosts) }
+        Access { origins: Names::of(origins), hosts: Names::of(hosts), member: None }
+    }
+
+    /// With the gateway of this member.
+    pub(crate) fn with_gateway(self, member: Client) -> Access {
+        Access { member: Some(member), ..self }
     }
 
     /// Looks at a request: its answer if it goes no further, else what its answer's headers shall say.
@@ -55,6 +72,9 @@ impl Access {
             warn!(host, "rejecting HTTP request to prevent DNS rebinding attacks");
             return Err(Box::new(super::text(StatusCode::MISDIRECTED_REQUEST, misdirected(host))));
         }
+        if self.relies_on_a_name(request) {
+            return Err(Box::new(super::text(StatusCode::BAD_REQUEST, NAME_IGNORED)));
+        }
         let cors = Cors(self.origin(request.headers()));
         if request.method() != Method::OPTIONS {
             return Ok(cors);
@@ -62,6 +82,15 @@ impl Access {
         let mut response = Response::new(Body::empty());
         cors.tell(&mut response);
         Err(Box::new(response))
+    }
+
+    fn relies_on_a_name<B>(&self, request: &Request<B>) -> bool {
+        let Some(member) = &self.member else { return false };
+        let named = request.extensions().get::<PeerName>().is_some();
+        // A member that cannot tell has failed, and the gateway says so.
+        named
+            && super::gateway::rpc_of(request.uri().path()).is_some()
+            && member.auth_is_on().unwrap_or(false)
     }
 
     fn origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {

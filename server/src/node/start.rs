@@ -319,11 +319,12 @@ fn serve(core: &Arc<Core>, listeners: Listeners, client: Client) -> tokio::task:
     let rpc = rpc::counted(rpc::routes(client.clone(), limits), core.metrics.calls.clone());
     let scrapes = http::metrics::routes(core.metrics.clone());
     let mut http = http::routes(client.clone()).merge(scrapes.clone());
+    let mut access = Access::new(&core.config.cors, &core.config.host_whitelist);
     if core.config.gateway {
+        access = access.with_gateway(client.clone());
         http = http.merge(http::gateway::routes(rpc.clone(), limits.message_bytes_max()));
     }
     let metrics = http::health::probes(client).merge(scrapes);
-    let access = Access::new(&core.config.cors, &core.config.host_whitelist);
     let apps = Apps { rpc, http, metrics, access, budget: core.budget.clone() };
     listeners.serve(apps, core.stop.clone())
 }

@@ -7,6 +7,7 @@ use bramble_server::config::ClientTls;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::body::Body;
 
@@ -135,6 +136,59 @@ async fn the_common_name_is_the_user_unless_there_is_a_token() {
         gateway.metadata_mut().insert("grpcgateway-accept", "*/*".parse().expect("ASCII"));
         assert_eq!(outcome(kv.range(gateway).await).map(drop), Err(nobody()), "{name:?} by the gateway");
     }
+    world.stop().await;
+}
+
+/// One request over HTTP/1.1 for the key `a`: status, head in lower case, and body.
+async fn http(
+    addr: SocketAddr,
+    mut client: rustls::ClientConfig,
+    line: &str,
+    headers: &str,
+) -> (u16, String, String) {
+    let tcp = TcpStream::connect(addr).await.expect("connected");
+    let name = ServerName::try_from("localhost").expect("a name");
+    client.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+    let mut tls = connector.connect(name, tcp).await.expect("TLS");
+    let body = r#"{"key":"YQ=="}"#;
+    let rest =
+        format!("host: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    tls.write_all(format!("{line} HTTP/1.1\r\n{headers}{rest}").as_bytes()).await.expect("sent");
+    let mut answer = Vec::new();
+    // TLS may end without a farewell.
+    let _ = tokio::time::timeout(PATIENCE, tls.read_to_end(&mut answer)).await.expect("in time");
+    let answer = String::from_utf8(answer).expect("text");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head[9..12].parse().expect("a status"), head.to_lowercase(), body.to_owned())
+}
+
+#[tokio::test]
+async fn the_gateway_refuses_who_shows_it_a_name_while_auth_is_on() {
+    let ca = Ca::new();
+    let world = world(&ca, true).await;
+    let addr = world.node.client_addrs()[0];
+    let token = format!("authorization: {}\r\n", world.log_in("root").await);
+    let ignored =
+        "CommonName of client sending a request against gateway will be ignored and not used as expected\n";
+    for line in ["POST /v3/kv/range", "POST /v3beta/kv/range", "GET /v3/nosuch", "OPTIONS /v3/kv/range"] {
+        for headers in ["", &token] {
+            let (status, head, body) = http(addr, ca.client(Some("root")), line, headers).await;
+            assert_eq!((status, body.as_str()), (400, ignored), "{line}");
+            assert!(head.contains("content-type: text/plain") && !head.contains("access-control"), "{head}");
+        }
+    }
+    let (status, _, body) = http(addr, ca.client(Some("root")), "GET /version", "").await;
+    assert_eq!(status, 200, "what is not the gateway's: {body}");
+    let (status, _, body) = http(addr, ca.client(None), "POST /v3/kv/range", &token).await;
+    assert_eq!(status, 200, "a token without a name: {body}");
+    let (status, _, body) = http(addr, ca.client(None), "POST /v3/kv/range", "").await;
+    assert!(status == 400 && body.contains("etcdserver: user name is empty"), "{status} {body}");
+
+    let root = world.log_in("root").await;
+    outcome(world.auth().auth_disable(with(Some(&root), pb::AuthDisableRequest {})).await).expect("off");
+    let (status, _, body) = http(addr, ca.client(Some("root")), "POST /v3/kv/range", "").await;
+    assert_eq!(status, 200, "without auth a name means nothing: {body}");
     world.stop().await;
 }
 

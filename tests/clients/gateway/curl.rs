@@ -25,6 +25,8 @@ pub struct Request {
     pub url: String,
     pub headers: Vec<String>,
     pub body: Option<String>,
+    /// Over TLS: the authority, and the client's own certificate and key.
+    pub tls: Option<[PathBuf; 3]>,
 }
 
 /// What came back.
@@ -46,6 +48,9 @@ impl Curl {
         command.args(["--silent", "--show-error", "--http1.1", "--no-buffer", "--include", "--path-as-is"]);
         // No "100 Continue" between us, and no default content type that a script does not name.
         command.args(["--header", "Expect:", "--header", "Content-Type: application/json"]);
+        if let Some([authority, cert, key]) = &request.tls {
+            command.arg("--cacert").arg(authority).arg("--cert").arg(cert).arg("--key").arg(key);
+        }
         command.args(request.headers.iter().flat_map(|header| ["--header", header]));
         match request.method.as_str() {
             "HEAD" => command.arg("--head"),

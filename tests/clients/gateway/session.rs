@@ -2,11 +2,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use bramble_tests::certs::{Certs, NAMELESS};
 use bramble_tests::process::Server;
+use bramble_tests::wire::Wire;
 use serde_json::Value;
 
 use super::curl::{Answer, Curl, Request, Stream};
 
+/// What gRPC's own answer said.
+const OF_GRPC: &str = "grpc-metadata-content-type";
 /// Headers that clients look at.
 const HEADERS: [&str; 9] = [
     "access-control-allow-headers",
@@ -14,7 +18,7 @@ const HEADERS: [&str; 9] = [
     "access-control-allow-origin",
     "allow",
     "content-type",
-    "grpc-metadata-content-type",
+    OF_GRPC,
     "location",
     "transfer-encoding",
     "x-content-type-options",
@@ -27,6 +31,8 @@ const OWN: [&str; 5] = ["token", "raft_term", "raftTerm", "raftIndex", "raftAppl
 #[derive(Debug)]
 pub enum Step {
     Flags(String),
+    Tls,
+    Show { certificate: String },
     Ask { compare: Compare, headers: Vec<String>, request: Line, own: Option<String> },
     Keep { name: String, field: String },
     Open { name: String, request: Line, more: bool },
@@ -119,6 +125,8 @@ pub fn steps(script: &str) -> Vec<Step> {
                 continue;
             }
             "flags" => Step::Flags(rest.to_string()),
+            "tls" => Step::Tls,
+            "show" => Step::Show { certificate: rest.to_string() },
             "words" => ask(Compare::ButWords, rest),
             "keys" => ask(Compare::Keys, rest),
             "some" => ask(Compare::Some, rest),
@@ -164,6 +172,8 @@ pub fn holds(all: &str, some: &str) -> bool {
 pub struct Session {
     curl: Curl,
     server: Server,
+    /// With TLS: the files, and whose certificate is shown.
+    tls: Option<(Certs, String)>,
     /// This server's ids and what they are called.
     ids: BTreeMap<String, &'static str>,
     kept: BTreeMap<String, String>,
@@ -172,10 +182,11 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new(curl: Curl, server: Server) -> Session {
+    pub fn new(curl: Curl, server: Server, certs: Option<Certs>) -> Session {
         let mut session = Session {
             curl,
             server,
+            tls: certs.map(|certs| (certs, NAMELESS.to_string())),
             ids: BTreeMap::new(),
             kept: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -190,7 +201,10 @@ impl Session {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let url = self.server.url.clone();
         let header = runtime.block_on(async {
-            let wire = bramble_tests::wire::Wire::connect(&url).await;
+            let wire = match &self.tls {
+                Some((certs, client)) => Wire::connect_as(&url, certs, client).await,
+                None => Wire::connect(&url).await,
+            };
             let request = bramble_proto::etcdserverpb::MemberListRequest::default();
             wire.cluster().member_list(request).await.expect("a member list").into_inner().header
         });
@@ -204,7 +218,11 @@ impl Session {
     /// Runs one step; what is to be compared.
     pub fn run(&mut self, step: &Step) -> String {
         match step {
-            Step::Flags(_) => String::new(),
+            Step::Flags(_) | Step::Tls => String::new(),
+            Step::Show { certificate } => {
+                self.tls.as_mut().expect("a script with `tls`").1.clone_from(certificate);
+                String::new()
+            }
             Step::Ask { compare, headers, request, own } => {
                 let answer = self.curl.ask(&self.request(request, headers));
                 self.last = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
@@ -258,6 +276,10 @@ impl Session {
             url: format!("{}{}", self.server.url, self.fill(&line.path)),
             headers: headers.iter().map(|header| self.fill(header)).collect(),
             body: line.body.as_ref().map(|body| self.fill(body)),
+            tls: self.tls.as_ref().map(|(certs, name)| {
+                let (cert, key) = certs.client(name);
+                [certs.authority.clone(), cert, key]
+            }),
         }
     }
 
@@ -280,7 +302,9 @@ impl Session {
             return self.body(&answer.body, compare);
         }
         let mut text = format!("{}\n", answer.status);
-        for (name, value) in answer.headers.iter().filter(|(name, _)| HEADERS.contains(&name.as_str())) {
+        // Over TLS etcd's gateway adds it to refusals too.
+        let told = |name: &str| HEADERS.contains(&name) && !(self.tls.is_some() && name == OF_GRPC);
+        for (name, value) in answer.headers.iter().filter(|(name, _)| told(name)) {
             text += &format!("{name}: {value}\n");
         }
         text + &self.body(&answer.body, compare)

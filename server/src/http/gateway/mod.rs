@@ -51,6 +51,9 @@ const READING_BYTES: usize = 16 << 20;
 /// A request whose body does not go on for so long is given up; a stream's may rest.
 const BODY_SILENCE: Duration = Duration::from_secs(30);
 
+/// Where it is found: its own root, and that of etcd 3.3's clients.
+const ROOTS: [&str; 2] = ["/v3/", "/v3beta/"];
+
 /// A request in JSON as the protobuf message that it stands for: the gateway's decoders, by path, for
 /// whoever wants to feed them anything.
 ///
@@ -90,8 +93,13 @@ pub fn routes(rpc: Router, message_bytes_max: usize) -> Router {
         let gateway = gateway.clone();
         async move { gateway.serve(request).await }
     });
-    let paths = ["/v3/", "/v3/{*path}", "/v3beta/", "/v3beta/{*path}"];
-    paths.into_iter().fold(Router::new(), |router, path| router.route(path, serve.clone()))
+    let paths = ROOTS.into_iter().flat_map(|root| [root.to_owned(), format!("{root}{{*path}}")]);
+    paths.fold(Router::new(), |router, path| router.route(&path, serve.clone()))
+}
+
+/// What the gateway is asked for: `kv/range`. `None`: the path is not one of its own.
+pub(super) fn rpc_of(path: &str) -> Option<&str> {
+    ROOTS.into_iter().find_map(|root| path.strip_prefix(root))
 }
 
 /// What a path leads to.
