@@ -3,6 +3,7 @@
 mod certificates;
 mod in_process;
 mod matrix;
+mod permissions;
 mod races;
 mod signed;
 mod tokens;

@@ -154,6 +154,26 @@ async fn until_applied_more(node: &Node, than: u64) {
     }
 }
 
+/// How long [`until_looked`] takes on the clock.
+const LOOKED: Duration = Duration::from_secs(6);
+
+/// Waits until the node has looked at its leases: one ends, and then another, for what is written down
+/// after the first has ended is there when the second has. How many commands that took.
+async fn until_looked(node: &Node, clock: &HandClock) -> u64 {
+    let (client, begun) = (node.client(), Instant::now());
+    let canaries = [LeaseId(101), LeaseId(102)];
+    for canary in canaries {
+        client.lease_grant(&anyone(), canary, 2).await.expect("granted");
+        clock.forward(LOOKED / canaries.len() as u32);
+        while client.leases(&anyone()).await.expect("answered").body.contains(&canary) {
+            assert!(begun.elapsed() < PATIENCE, "the node does not look");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    // Each was granted and revoked.
+    2 * canaries.len() as u64
+}
+
 async fn applied(node: &Node) -> u64 {
     node.client().status(&anyone()).await.expect("answered").body.applied_index
 }
@@ -166,12 +186,10 @@ async fn a_checkpoint_outlives_a_restart_and_a_renewal_takes_it_back() {
     for id in [idle, busy] {
         node.client().lease_grant(&anyone(), id, 1000).await.expect("granted");
     }
-    let before = applied(&node).await;
-    clock.forward(Duration::from_secs(299));
-    // Two looks of the node: not yet.
-    tokio::time::sleep(Duration::from_millis(1200)).await;
-    assert_eq!(applied(&node).await, before);
-    clock.forward(Duration::from_secs(101));
+    clock.forward(Duration::from_secs(290));
+    let before = applied(&node).await + until_looked(&node, &clock).await;
+    assert_eq!(applied(&node).await, before, "nothing is due before 300 s");
+    clock.forward(Duration::from_secs(110) - LOOKED);
     until_applied_more(&node, before).await;
     assert_eq!(applied(&node).await, before + 1, "both in one command");
     // The answer comes when the checkpoint is taken back, so no crash makes the lease shorter.
@@ -194,9 +212,8 @@ async fn without_checkpoints_a_restart_gives_the_whole_time() {
     let dir = tempfile::tempdir().expect("a directory");
     let (node, clock) = by_hand(dir.path(), false).await;
     node.client().lease_grant(&anyone(), LeaseId(1), 1000).await.expect("granted");
-    let before = applied(&node).await;
     clock.forward(Duration::from_secs(400));
-    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let before = applied(&node).await + until_looked(&node, &clock).await;
     assert_eq!(applied(&node).await, before);
     node.shutdown().await;
     let (node, _clock) = by_hand(dir.path(), false).await;
