@@ -9,6 +9,11 @@
 //! **Reading.** Who does not take its answers is not heard: while the system takes no more bytes for it,
 //! only so many are read. Otherwise answers without a body, which no window holds back, could be asked
 //! for without end.
+//!
+//! **Turns.** Frames that cost the client nothing (settings, priorities, a window of one byte more) come by
+//! the ten thousand in what the system has ready, and hyper would take them all before it lets another task
+//! go on. After so many frames a connection waits until all others that are ready have had their turn; and
+//! when most of them asked for nothing and brought nothing, it rests a while for each.
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,6 +39,10 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 const LINGER: Duration = Duration::from_secs(1);
 /// Bytes that are read of a client that takes none.
 const UNHEARD_MAX: usize = 64 << 10;
+/// Frames that begin in one turn, and those that come in the same read as the last one of them.
+const TURN_FRAMES: u32 = 128;
+/// The wait after a turn of frames without headers or data, for each of them: 20,000 a second are taken.
+const FRAME_REST: Duration = Duration::from_micros(50);
 
 /// How often a client pings.
 #[derive(Debug)]
@@ -98,6 +107,41 @@ pub(super) struct Calm<S> {
     unheard: Option<usize>,
     /// Who wanted to read more than that.
     reader: Option<Waker>,
+    turn: Turn,
+}
+
+/// What the client has sent without a pause of its own.
+#[derive(Default)]
+struct Turn {
+    frames: u32,
+    /// Of these, without headers or data.
+    idle: u32,
+    rest: Option<Pin<Box<Sleep>>>,
+}
+
+impl Turn {
+    fn frame(&mut self, kind: u8) {
+        self.frames += 1;
+        self.idle += u32::from(!matches!(kind, HEADERS | DATA));
+    }
+
+    /// Ready when the client may be heard.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(rest) = &mut self.rest {
+            ready!(rest.as_mut().poll(context));
+            *self = Turn::default();
+        }
+        if self.frames < TURN_FRAMES {
+            return Poll::Ready(());
+        }
+        if self.idle > self.frames / 2 {
+            let rest = self.rest.insert(Box::pin(sleep(FRAME_REST * self.idle)));
+            return rest.as_mut().poll(context);
+        }
+        *self = Turn::default();
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
 }
 
 impl<S> Calm<S> {
@@ -111,6 +155,7 @@ impl<S> Calm<S> {
             end: End::NotYet,
             unheard: None,
             reader: None,
+            turn: Turn::default(),
         }
     }
 
@@ -132,10 +177,14 @@ impl<S> Calm<S> {
         }
         let Speech::Http2 { incoming, last_stream } = &mut self.speech else { return };
         let (pings, share, mut too_many) = (&mut self.pings, &self.share, false);
-        incoming.pass(bytes, |head| match head.kind {
-            PING if head.flags & ACK == 0 => too_many |= pings.ping(Instant::now(), share.places() > 0),
-            HEADERS => *last_stream = (*last_stream).max(head.stream),
-            _ => {}
+        let turn = &mut self.turn;
+        incoming.pass(bytes, |head| {
+            turn.frame(head.kind);
+            match head.kind {
+                PING if head.flags & ACK == 0 => too_many |= pings.ping(Instant::now(), share.places() > 0),
+                HEADERS => *last_stream = (*last_stream).max(head.stream),
+                _ => {}
+            }
         });
         if too_many && matches!(self.end, End::NotYet) {
             self.end = End::Goaway(goaway(*last_stream, ENHANCE_YOUR_CALM, b"too_many_pings"));
@@ -214,8 +263,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Calm<S> {
             this.reader = Some(context.waker().clone());
             return Poll::Pending;
         }
+        ready!(this.turn.poll(context));
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(context, buf);
+        if polled.is_pending() {
+            this.turn = Turn::default();
+        }
         this.heard(&buf.filled()[before..]);
         polled
     }

@@ -145,3 +145,48 @@ async fn who_takes_nothing_is_not_heard_for_long() {
     writing.write_all(&[0]).await.expect("written");
     assert_eq!(reader.await.expect("no panic").expect("read"), 4096);
 }
+
+/// A connection on which the greeting and these bytes wait to be read, in small pieces.
+async fn read_slowly(bytes: &[u8]) {
+    let (mut client, mut calm) = calm(1 << 20);
+    client.write_all(GREETING).await.expect("sent");
+    client.write_all(bytes).await.expect("sent");
+    let mut whole = vec![0; GREETING.len() + bytes.len()];
+    for piece in whole.chunks_mut(256) {
+        calm.read_exact(piece).await.expect("read");
+    }
+}
+
+const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+const SOME_DATA: [u8; 10] = [0, 0, 1, DATA, 0, 0, 0, 0, 5, 7];
+
+#[tokio::test(start_paused = true)]
+async fn many_frames_are_taken_in_turns_with_others() {
+    for (frames, expected) in [(100, 0..=0), (1280, 7..=10)] {
+        let mut turns = 0;
+        let others = async {
+            loop {
+                tokio::task::yield_now().await;
+                turns += 1;
+            }
+        };
+        let data = SOME_DATA.repeat(frames);
+        tokio::select! {
+            biased;
+            () = read_slowly(&data) => {}
+            () = others => {}
+        }
+        assert!(expected.contains(&turns), "others had {turns} turns during {frames} frames");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_that_ask_for_nothing_are_taken_at_a_bounded_rate() {
+    let begun = Instant::now();
+    read_slowly(&SETTINGS.repeat(20_000)).await;
+    let took = begun.elapsed();
+    assert!((900..1300).contains(&took.as_millis()), "20,000 frames took {took:?}");
+    let begun = Instant::now();
+    read_slowly(&[&SETTINGS[..], &SOME_DATA, &SOME_DATA].concat().repeat(10_000)).await;
+    assert_eq!(begun.elapsed(), Duration::ZERO, "among frames that bring something");
+}
