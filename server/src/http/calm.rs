@@ -12,8 +12,10 @@
 //!
 //! **Turns.** Frames that cost the client nothing (settings, priorities, a window of one byte more) come by
 //! the ten thousand in what the system has ready, and hyper would take them all before it lets another task
-//! go on. After so many frames a connection waits until all others that are ready have had their turn; and
-//! when most of them asked for nothing and brought nothing, it rests a while for each.
+//! go on. After so many frames a connection waits until all others that are ready have had their turn.
+//!
+//! **Pace.** Frames that bring nothing, and resets, which make what came before them work for nothing, are
+//! taken at a bounded rate. Headers and data make up for some of them.
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,9 +23,9 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::frames::{ACK, DATA, Frames, HEADERS, PING, goaway};
+use super::frames::{ACK, DATA, Frames, HEADERS, PING, RST_STREAM, goaway};
 use crate::node::budget::Share;
 
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -41,8 +43,14 @@ const LINGER: Duration = Duration::from_secs(1);
 const UNHEARD_MAX: usize = 64 << 10;
 /// Frames that begin in one turn, and those that come in the same read as the last one of them.
 const TURN_FRAMES: u32 = 128;
-/// The wait after a turn of frames without headers or data, for each of them: 20,000 a second are taken.
-const FRAME_REST: Duration = Duration::from_micros(50);
+/// What a frame that brings nothing costs: 20,000 a second are taken.
+const IDLE_FRAME: Duration = Duration::from_micros(50);
+/// What a reset costs: 400 a second are taken.
+const RESET: Duration = Duration::from_micros(2500);
+/// What headers and data make up for.
+const FRUITFUL_FRAME: Duration = Duration::from_micros(100);
+/// So much may come at once.
+const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// How often a client pings.
 #[derive(Debug)]
@@ -110,35 +118,38 @@ pub(super) struct Calm<S> {
     turn: Turn,
 }
 
-/// What the client has sent without a pause of its own.
+/// How much a client may send when.
 #[derive(Default)]
 struct Turn {
+    /// Frames that have begun in this turn.
     frames: u32,
-    /// Of these, without headers or data.
-    idle: u32,
+    /// When all that has come would have come at the bounded rate.
+    paid_at: Option<Instant>,
     rest: Option<Pin<Box<Sleep>>>,
 }
 
 impl Turn {
-    fn frame(&mut self, kind: u8) {
+    fn frame(&mut self, kind: u8, now: Instant) {
         self.frames += 1;
-        self.idle += u32::from(!matches!(kind, HEADERS | DATA));
+        let paid_at = self.paid_at.unwrap_or(now).max(now);
+        self.paid_at = match kind {
+            HEADERS | DATA => paid_at.checked_sub(FRUITFUL_FRAME),
+            RST_STREAM => Some(paid_at + RESET),
+            _ => Some(paid_at + IDLE_FRAME),
+        };
     }
 
     /// Ready when the client may be heard.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if let Some(rest) = &mut self.rest {
+        if let Some(paid_at) = self.paid_at.filter(|paid_at| *paid_at > Instant::now() + AT_ONCE) {
+            let rest = self.rest.get_or_insert_with(|| Box::pin(sleep_until(paid_at - AT_ONCE)));
             ready!(rest.as_mut().poll(context));
-            *self = Turn::default();
         }
+        self.rest = None;
         if self.frames < TURN_FRAMES {
             return Poll::Ready(());
         }
-        if self.idle > self.frames / 2 {
-            let rest = self.rest.insert(Box::pin(sleep(FRAME_REST * self.idle)));
-            return rest.as_mut().poll(context);
-        }
-        *self = Turn::default();
+        self.frames = 0;
         context.waker().wake_by_ref();
         Poll::Pending
     }
@@ -177,11 +188,11 @@ impl<S> Calm<S> {
         }
         let Speech::Http2 { incoming, last_stream } = &mut self.speech else { return };
         let (pings, share, mut too_many) = (&mut self.pings, &self.share, false);
-        let turn = &mut self.turn;
+        let (turn, now) = (&mut self.turn, Instant::now());
         incoming.pass(bytes, |head| {
-            turn.frame(head.kind);
+            turn.frame(head.kind, now);
             match head.kind {
-                PING if head.flags & ACK == 0 => too_many |= pings.ping(Instant::now(), share.places() > 0),
+                PING if head.flags & ACK == 0 => too_many |= pings.ping(now, share.places() > 0),
                 HEADERS => *last_stream = (*last_stream).max(head.stream),
                 _ => {}
             }
@@ -267,7 +278,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Calm<S> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(context, buf);
         if polled.is_pending() {
-            this.turn = Turn::default();
+            this.turn.frames = 0;
         }
         this.heard(&buf.filled()[before..]);
         polled

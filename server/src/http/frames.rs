@@ -9,6 +9,7 @@ const HEAD: usize = 9;
 /// Kinds of frames.
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
+pub(super) const RST_STREAM: u8 = 3;
 pub(super) const PING: u8 = 6;
 pub(super) const GOAWAY: u8 = 7;
 /// Of a ping and of settings: it answers one.
