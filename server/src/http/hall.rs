@@ -1,13 +1,15 @@
 //! Who is here: connections counted by address, and each one's share of the member's budget.
 //!
-//! A connection that has not said anything yet is a guest at the door, of whom there may be few; every
-//! connection is a visit, of which there may be as many as the budget says, half of them from one
-//! address. What is too many is closed at once: a client that gets an error can go elsewhere, one that
-//! waits in the system's queue cannot.
-use std::collections::HashMap;
+//! A connection that has not said anything yet is a guest at the door, of whom there may be few: when
+//! another one comes, whoever has been silent longest is shown out. A client speaks at once, so only those
+//! who never meant to are met, and they keep nobody out. Every connection is a visit, of which there may be
+//! as many as the budget says, half of them from one address. What is too many is closed at once: a client
+//! that gets an error can go elsewhere, one that waits in the system's queue cannot.
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::node::budget::{Budget, Kind, Share};
@@ -20,28 +22,40 @@ const SILENT_PER_ADDRESS_MAX: usize = 256;
 /// The connections of some listeners.
 pub(super) struct Hall {
     budget: Arc<Budget>,
-    /// `None` is the unix sockets, which all have one address.
-    present: Mutex<HashMap<Option<IpAddr>, Present>>,
+    present: Mutex<Presence>,
+}
+
+/// `None` is the unix sockets, which all have one address.
+type Address = Option<IpAddr>;
+
+#[derive(Default)]
+struct Presence {
+    by_address: HashMap<Address, Present>,
+    /// Connections that have come so far.
+    count: u64,
 }
 
 /// Connections from one address.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Present {
     all: usize,
-    silent: usize,
+    /// Those that are silent, in the order they came.
+    silent: BTreeMap<u64, CancellationToken>,
 }
 
 /// A connection's place in the count.
 pub(super) struct Visit {
     hall: Arc<Hall>,
-    address: Option<IpAddr>,
+    address: Address,
     share: Arc<Share>,
 }
 
 /// A silent connection's place in the count; dropped when it speaks or goes.
 pub(super) struct Guest {
     hall: Arc<Hall>,
-    address: Option<IpAddr>,
+    address: Address,
+    number: u64,
+    shown_out: CancellationToken,
 }
 
 impl Hall {
@@ -49,40 +63,61 @@ impl Hall {
         Arc::new(Hall { budget, present: Mutex::default() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Option<IpAddr>, Present>> {
+    fn lock(&self) -> MutexGuard<'_, Presence> {
         self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets a connection in, or `None` when there are too many: it is closed at once.
-    pub(super) fn enter(self: &Arc<Hall>, address: Option<IpAddr>) -> Option<(Visit, Guest)> {
+    pub(super) fn enter(self: &Arc<Hall>, address: Address) -> Option<(Visit, Guest)> {
         let mut present = self.lock();
-        let silent: usize = present.values().map(|present| present.silent).sum();
-        let own = present.get(&address).copied().unwrap_or_default();
-        let one_max = match address {
-            Some(_) => self.budget.limit(Kind::Connections).one,
-            None => usize::MAX,
-        };
-        if silent >= SILENT_MAX || own.silent >= SILENT_PER_ADDRESS_MAX || own.all >= one_max {
-            debug!(silent, own.silent, own.all, "too many connections; closing one");
+        let own = present.by_address.get(&address).map_or(0, |own| own.all);
+        if address.is_some() && own >= self.budget.limit(Kind::Connections).one {
+            debug!(own, "too many connections; closing one");
             self.budget.count_refusal(Kind::Connections);
             return None;
         }
         let share = self.budget.connection()?;
-        let own = present.entry(address).or_default();
+        if present.make_room(address) {
+            self.budget.count_refusal(Kind::Connections);
+        }
+        present.count += 1;
+        let (number, shown_out) = (present.count, CancellationToken::new());
+        let own = present.by_address.entry(address).or_default();
         own.all += 1;
-        own.silent += 1;
+        own.silent.insert(number, shown_out.clone());
         drop(present);
-        Some((Visit { hall: self.clone(), address, share }, Guest { hall: self.clone(), address }))
+        let guest = Guest { hall: self.clone(), address, number, shown_out };
+        Some((Visit { hall: self.clone(), address, share }, guest))
     }
 
-    fn leave(&self, address: Option<IpAddr>, what: impl FnOnce(&mut Present)) {
+    fn leave(&self, address: Address, what: impl FnOnce(&mut Present)) {
         let mut present = self.lock();
-        if let Some(own) = present.get_mut(&address) {
+        if let Some(own) = present.by_address.get_mut(&address) {
             what(own);
-            if own.all == 0 && own.silent == 0 {
-                present.remove(&address);
+            if own.all == 0 && own.silent.is_empty() {
+                present.by_address.remove(&address);
             }
         }
+    }
+}
+
+impl Presence {
+    /// Shows out the one that has been silent longest, when another one from this address were too many:
+    /// of those from there, or of the address with most of them. Whether one had to go.
+    fn make_room(&mut self, address: Address) -> bool {
+        let silent: usize = self.by_address.values().map(|present| present.silent.len()).sum();
+        let own = self.by_address.get(&address).map_or(0, |own| own.silent.len());
+        let from = match () {
+            () if own >= SILENT_PER_ADDRESS_MAX => self.by_address.get_mut(&address),
+            () if silent >= SILENT_MAX => self.by_address.values_mut().max_by_key(|other| other.silent.len()),
+            () => None,
+        };
+        let longest = from.and_then(|from| from.silent.pop_first());
+        if let Some((_, shown_out)) = &longest {
+            debug!(silent, own, "too many connections that say nothing; closing one");
+            shown_out.cancel();
+        }
+        longest.is_some()
     }
 }
 
@@ -90,6 +125,13 @@ impl Visit {
     /// The connection's share of the budget.
     pub(super) fn share(&self) -> &Arc<Share> {
         &self.share
+    }
+}
+
+impl Guest {
+    /// Cancelled when the connection has to go before it has said anything.
+    pub(super) fn shown_out(&self) -> CancellationToken {
+        self.shown_out.clone()
     }
 }
 
@@ -101,7 +143,7 @@ impl Drop for Visit {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.hall.leave(self.address, |own| own.silent -= 1);
+        self.hall.leave(self.address, |own| drop(own.silent.remove(&self.number)));
     }
 }
 
@@ -118,19 +160,35 @@ mod tests {
     }
 
     #[test]
-    fn few_may_be_silent_and_not_all_from_one_address() {
-        let hall = Hall::new(Budget::new(Profile::Default));
-        let mut guests: Vec<_> = (0..SILENT_PER_ADDRESS_MAX).filter_map(|_| hall.enter(address(1))).collect();
-        assert_eq!(guests.len(), SILENT_PER_ADDRESS_MAX);
-        assert!(hall.enter(address(1)).is_none());
-        guests.extend((0..SILENT_MAX).filter_map(|_| hall.enter(address(2))));
-        assert_eq!(guests.len(), SILENT_MAX);
-        assert!(hall.enter(address(3)).is_none());
-        let (visit, guest) = guests.pop().expect("there are many");
-        drop(guest);
-        assert!(hall.enter(address(3)).is_some());
-        drop((visit, guests));
-        assert!(hall.lock().is_empty(), "nothing is left of them");
+    fn few_may_be_silent_and_who_has_been_so_longest_goes() {
+        let budget = Budget::new(Profile::Default);
+        let hall = Hall::new(budget.clone());
+        let enter = |from: u8, count: usize| {
+            (0..count).map(|_| hall.enter(address(from)).expect("a newcomer is let in")).collect::<Vec<_>>()
+        };
+        let gone = |guests: &[(Visit, Guest)]| {
+            guests.iter().map(|(_, guest)| guest.shown_out.is_cancelled()).collect::<Vec<_>>()
+        };
+        let first = enter(1, SILENT_PER_ADDRESS_MAX + 2);
+        let gone_first = gone(&first);
+        assert!(gone_first[..2].iter().all(|gone| *gone) && !gone_first[2..].contains(&true));
+        let second = enter(2, SILENT_MAX - SILENT_PER_ADDRESS_MAX - 1);
+        assert!(
+            !gone(&second).contains(&true) && !gone(&first)[2..].contains(&true),
+            "there is room for all"
+        );
+        let third = enter(3, 2);
+        assert_eq!(gone(&first)[..5], [true, true, true, false, false], "of those who are most");
+        assert_eq!(gone(&third), [false, false]);
+        assert_eq!(budget.usage(Kind::Connections).refused, 3);
+        // Who has spoken is not shown out any more.
+        let (spoke, silent): (Vec<_>, Vec<_>) = first.into_iter().partition(|(_, guest)| guest.number == 4);
+        let spoke = spoke.into_iter().map(|(visit, guest)| (visit, guest.shown_out())).next();
+        let (_visit, shown_out) = spoke.expect("it was there");
+        let more = enter(1, 2 * SILENT_MAX);
+        assert!(!shown_out.is_cancelled());
+        drop((_visit, silent, second, third, more));
+        assert!(hall.lock().by_address.is_empty(), "nothing is left of them");
     }
 
     #[test]
@@ -146,6 +204,6 @@ mod tests {
         assert_eq!(budget.usage(Kind::Connections).used, most.all);
         drop((visits, more));
         assert_eq!(budget.usage(Kind::Connections).used, 0);
-        assert!(hall.lock().is_empty());
+        assert!(hall.lock().by_address.is_empty());
     }
 }

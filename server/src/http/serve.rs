@@ -1,8 +1,9 @@
 //! Accepting and serving connections: gRPC and HTTP/1.1 on one port, with and without TLS.
 //!
 //! Every wait has a bound. A connection has [`FIRST_BYTES`] for its handshake and as much again for
-//! its first bytes; only so many may be that far at once, in all and from one address; a slow header
-//! is cut off by hyper. Nothing ends the accept loop but `stop`: a full file table is waited out.
+//! its first bytes; only so many may be that far at once, in all and from one address, and newcomers go
+//! before those who have been silent longest; a slow header is cut off by hyper. Nothing ends the accept
+//! loop but `stop`: a full file table is waited out.
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -232,6 +233,17 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 }
 
 async fn greet<S>(house: Arc<House>, stream: S, visit: Visit, guest: Guest, inside: Inside)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let shown_out = guest.shown_out();
+    tokio::select! {
+        () = shown_out.cancelled() => {}
+        () = shake_hands(house, stream, visit, guest, inside) => {}
+    }
+}
+
+async fn shake_hands<S>(house: Arc<House>, stream: S, visit: Visit, guest: Guest, inside: Inside)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
