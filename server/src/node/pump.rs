@@ -30,6 +30,7 @@ use super::answers::WatchCreate;
 use super::budget::Place;
 use super::outbox::Outbox;
 use super::sessions::Sessions;
+use crate::config::Profile;
 use crate::failure::Failure;
 
 /// Changed keys waiting for the pump; more are forgotten and read back from the history.
@@ -163,7 +164,22 @@ pub(super) struct Pump {
     pub(super) progress_every: Duration,
     /// A response of a watcher that allows it is split at this many bytes.
     pub(super) fragment_bytes: usize,
+    pub(super) hub_options: HubOptions,
     pub(super) failure: Failure,
+}
+
+/// The hub of a profile: on a small machine less of everything but what each stream is sure of.
+pub(super) fn hub_options(profile: Profile) -> HubOptions {
+    let default = HubOptions::default();
+    match profile {
+        Profile::Default => default,
+        Profile::Pi => HubOptions {
+            stream_bytes_max: default.stream_bytes_max / 4,
+            total_bytes_max: default.total_bytes_max / 4,
+            step_bytes_max: default.step_bytes_max / 2,
+            ..default
+        },
+    }
 }
 
 impl Pump {
@@ -172,7 +188,7 @@ impl Pump {
     }
 
     fn run(self) {
-        let hub = Hub::at(self.reader.view().revision(), HubOptions::default());
+        let hub = Hub::at(self.reader.view().revision(), self.hub_options);
         let mut sessions = Sessions::new(hub, self.progress_every, self.fragment_bytes, self.entropy.clone());
         let mut pause = IDLE;
         let untaken = loop {

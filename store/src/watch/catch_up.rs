@@ -107,8 +107,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Queues a watcher its part of the window, or as many whole revisions of it as there is room for.
-    /// The first revision that found no room, if any.
+    /// Queues a watcher its part of the window, or as many whole revisions of it as there is room for; into
+    /// an empty queue at least one. The first revision that found no room, if any.
     fn deliver<H: History>(
         &mut self,
         id: WatcherId,
@@ -123,12 +123,16 @@ impl Hub {
         let mut unsent = None;
         while !numbers.is_empty() {
             let slice = events.slice(numbers, prev_kv)?;
-            if stream.fits(slice.bytes, &self.total, &self.options) {
+            let (first, last) = (events.main(numbers[0]), events.main(numbers[numbers.len() - 1]));
+            if stream.has_room_for(slice.bytes, &self.total, &self.options)
+                || (first == last && stream.queue().is_empty())
+            {
                 self.queue(id, self.revision, What::Events(slice.events));
                 break;
             }
             // Half as far, to the beginning of a revision: at worst nothing is sent.
-            let cut = events.main(numbers[numbers.len() / 2]);
+            let middle = events.main(numbers[numbers.len() / 2]);
+            let cut = if stream.queue().is_empty() { middle.max(first + 1) } else { middle };
             numbers = &numbers[..numbers.partition_point(|number| events.main(*number) < cut)];
             unsent = Some(cut);
         }

@@ -75,8 +75,8 @@ pub struct WatchSpec {
 /// Bounds of a hub. All in bytes are bytes of keys and values plus a fixed cost per event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HubOptions {
-    /// Bytes one stream may have queued. One delivery is always taken into an empty queue, whatever its
-    /// size, because a main revision cannot be split.
+    /// Bytes one stream may have queued. One main revision is always taken into an empty queue, whatever its
+    /// size, because it cannot be split.
     pub stream_bytes_max: usize,
     /// Bytes all streams together may have queued; beyond it each keeps only `stream_bytes_min`.
     pub total_bytes_max: usize,
@@ -95,9 +95,9 @@ impl Default for HubOptions {
         HubOptions {
             stream_bytes_max: 1 << 20,
             total_bytes_max: 16 << 20,
-            stream_bytes_min: 32 << 10,
+            stream_bytes_min: 8 << 10,
             step_rows_max: 1000,
-            step_bytes_max: 1 << 20,
+            step_bytes_max: 512 << 10,
             step_watchers_max: 1024,
         }
     }

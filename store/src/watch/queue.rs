@@ -26,7 +26,13 @@ impl Stream {
     /// Whether a delivery of this size may join. Into an empty queue anything may: a main revision cannot
     /// be split, so refusing it once would refuse it for ever.
     pub(super) fn fits(&self, bytes: usize, total: &Total, options: &HubOptions) -> bool {
-        self.queue.is_empty() || self.bytes + bytes <= self.bytes_max(bytes, total, options)
+        self.queue.is_empty() || self.has_room_for(bytes, total, options)
+    }
+
+    /// The same without the exception. What can be split is, also for an empty queue: a thousand streams that
+    /// stand still would hold a thousand times whatever one catch-up step reads.
+    pub(super) fn has_room_for(&self, bytes: usize, total: &Total, options: &HubOptions) -> bool {
+        self.bytes + bytes <= self.bytes_max(bytes, total, options)
     }
 
     /// Whether so much has been taken that it pays to read history again for the blocked.

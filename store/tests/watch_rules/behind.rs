@@ -103,6 +103,32 @@ fn slow_clients_do_not_take_memory_or_slow_the_others() {
     assert_eq!((world.hub.counts().watchers, world.hub.counts().queued_bytes), (1, 0));
 }
 
+/// The same from the history: whoever begins there is not handed all that one step has read.
+#[test]
+fn slow_clients_that_begin_in_the_past_do_not_take_memory() {
+    let options = HubOptions { total_bytes_max: 100_000, ..HubOptions::default() };
+    let mut world = World::with(options);
+    for main in 2..=400 {
+        let changes = world.past.change(EventKind::Put, b"a", &[b'x'; 1000]);
+        assert_eq!(changes.main, main);
+    }
+    world.hub.missed(400);
+    for stream in 0..200 {
+        world.watch(StreamId(stream), on(KeyRange::single("a"), 2));
+        world.catch_up();
+    }
+    let counts = world.hub.counts();
+    assert_eq!((counts.behind, counts), (200, world.hub.recount()));
+    assert!(counts.queued_bytes <= options.total_bytes_max + 200 * options.stream_bytes_min, "{counts:?}");
+    // What is taken makes room for the rest, to the end.
+    let mut told = Vec::new();
+    while told.last() != Some(&400) {
+        told.extend(world.told(StreamId(199)));
+        world.catch_up();
+    }
+    assert_eq!(told, (2..=400).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_revision_larger_than_the_queue_is_delivered_whole() {
     let mut world = World::with(HubOptions { stream_bytes_max: 100, ..HubOptions::default() });
