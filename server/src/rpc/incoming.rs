@@ -4,7 +4,8 @@
 //! - None is longer than the bound; before one that is, the body ends with the refusal, so that no byte
 //!   of it is ever kept. tonic has a bound too, with another code and text, and it cannot be told.
 //! - A packed one (`grpc-encoding: gzip`, which etcd's server knows, too) is unpacked here, up to the
-//!   same bound: so tonic sees only plain ones, and what is wrong is said in gRPC's words.
+//!   same bound: so tonic sees only plain ones, and what is wrong is said in gRPC's words. That is done a
+//!   little at a time, between the turns of others: 2 MiB take milliseconds, and 2 KiB can hold them.
 //! - Its bytes are taken from the connection's share before they come; and a message that has begun, or
 //!   a request that consists of one, has to arrive within [`PATIENCE`].
 use std::collections::VecDeque;
@@ -14,7 +15,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::buf::Reader;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flate2::bufread::MultiGzDecoder;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
@@ -27,6 +29,8 @@ use crate::node::error::{NotNow, Unknown};
 
 /// Bytes before each message.
 const PREFIX_BYTES: usize = 5;
+/// Bytes that are unpacked in one turn.
+const TURN_BYTES: usize = 64 << 10;
 /// How long a message may take to arrive, once it has begun.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -46,8 +50,10 @@ pub(super) struct Terms {
 pub(super) struct Incoming {
     body: Body,
     messages: Messages,
-    /// Pieces that are ready.
-    ready: VecDeque<Bytes>,
+    /// Pieces that have come.
+    ready: VecDeque<Piece>,
+    /// The first of them, being unpacked.
+    unpacking: Option<Unpacking>,
     /// Said after them.
     refusal: Option<Status>,
     patience: Option<Pin<Box<Sleep>>>,
@@ -56,7 +62,14 @@ pub(super) struct Incoming {
 impl Incoming {
     pub(super) fn new(body: Body, terms: Terms) -> Incoming {
         let (messages, ready) = (Messages::new(terms), VecDeque::new());
-        Incoming { body, messages, ready, refusal: None, patience: None }
+        Incoming { body, messages, ready, unpacking: None, refusal: None, patience: None }
+    }
+
+    /// Ends the body before what has come behind the last piece.
+    fn refuse(&mut self, refusal: Status) {
+        self.unpacking = None;
+        self.ready.clear();
+        self.refusal = Some(refusal);
     }
 
     /// Nothing comes; has that been so for too long in the middle of a message?
@@ -80,8 +93,29 @@ impl http_body::Body for Incoming {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
         loop {
-            if let Some(piece) = this.ready.pop_front() {
-                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            if let Some(unpacking) = &mut this.unpacking {
+                match unpacking.turn(this.messages.terms.bytes_max) {
+                    Ok(None) => {
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    Ok(Some(plain)) => {
+                        this.unpacking = None;
+                        match this.messages.count(plain.len()) {
+                            Ok(()) => return Poll::Ready(Some(Ok(Frame::data(framed(&plain))))),
+                            Err(refusal) => this.refuse(refusal),
+                        }
+                    }
+                    Err(refusal) => this.refuse(refusal),
+                }
+            }
+            match this.ready.pop_front() {
+                Some(Piece::Plain(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
+                Some(Piece::Packed(packed)) => {
+                    this.unpacking = Some(Unpacking::new(packed));
+                    continue;
+                }
+                None => {}
             }
             if let Some(refusal) = this.refusal.take() {
                 return Poll::Ready(Some(Err(refusal)));
@@ -102,12 +136,22 @@ impl http_body::Body for Incoming {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ready.is_empty() && self.refusal.is_none() && self.body.is_end_stream()
+        let all_given = self.ready.is_empty() && self.unpacking.is_none() && self.refusal.is_none();
+        all_given && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
     }
+}
+
+/// A piece of a body, as it came.
+#[derive(Debug)]
+enum Piece {
+    /// Fit for the decoder.
+    Plain(Bytes),
+    /// A whole message that is packed, without its prefix.
+    Packed(Bytes),
 }
 
 /// Where we are in a sequence of messages that arrives in pieces.
@@ -138,7 +182,7 @@ impl Messages {
     }
 
     /// Goes over the next piece of the body, and gives on what is fit for the decoder.
-    fn take(&mut self, piece: &Bytes, out: &mut VecDeque<Bytes>) -> Result<(), Status> {
+    fn take(&mut self, piece: &Bytes, out: &mut VecDeque<Piece>) -> Result<(), Status> {
         // Of the piece, `from..at` was looked at and not given on yet.
         let (mut from, mut at) = (0, 0);
         while at < piece.len() {
@@ -165,7 +209,7 @@ impl Messages {
             if self.body_left == 0 && self.prefix_len == 0 {
                 self.complete = true;
                 if let Some(packed) = self.packed.take() {
-                    out.push_back(self.unpack(&packed)?);
+                    out.push_back(Piece::Packed(packed.freeze()));
                 }
             }
         }
@@ -219,41 +263,59 @@ impl Messages {
         self.taken += bytes;
         Ok(())
     }
+}
 
-    /// A packed message as a plain one.
-    fn unpack(&mut self, packed: &[u8]) -> Result<Bytes, Status> {
-        let bytes_max = self.terms.bytes_max;
-        let mut plain = Vec::new();
-        let mut unpacked = MultiGzDecoder::new(packed);
-        if let Err(error) = (&mut unpacked).take(bytes_max as u64 + 1).read_to_end(&mut plain) {
-            let text = match error.kind() {
-                _ if packed.is_empty() => "grpc: failed to decompress the message: EOF".to_owned(),
-                _ if unpacked.header().is_none() => {
-                    "grpc: failed to decompress the message: gzip: invalid header".to_owned()
-                }
-                std::io::ErrorKind::UnexpectedEof => {
-                    "grpc: failed to read decompressed data: unexpected EOF".to_owned()
-                }
-                _ => format!("grpc: failed to read decompressed data: {error}"),
-            };
-            return Err(Status::internal(text));
-        }
-        if plain.len() > bytes_max {
+/// A packed message on its way to a plain one.
+struct Unpacking {
+    packed: MultiGzDecoder<Reader<Bytes>>,
+    is_empty: bool,
+    plain: Vec<u8>,
+}
+
+impl Unpacking {
+    fn new(packed: Bytes) -> Unpacking {
+        let is_empty = packed.is_empty();
+        Unpacking { packed: MultiGzDecoder::new(packed.reader()), is_empty, plain: Vec::new() }
+    }
+
+    /// Unpacks some more. The message when that was all.
+    fn turn(&mut self, bytes_max: usize) -> Result<Option<Vec<u8>>, Status> {
+        let wanted = TURN_BYTES.min(bytes_max + 1 - self.plain.len());
+        let mut turn = (&mut self.packed).take(wanted as u64);
+        let got = turn.read_to_end(&mut self.plain).map_err(|error| self.refusal(&error))?;
+        if self.plain.len() > bytes_max {
             let text = format!("grpc: received message after decompression larger than max {bytes_max}");
             return Err(Status::resource_exhausted(text));
         }
-        self.count(plain.len())?;
-        let mut message = BytesMut::with_capacity(PREFIX_BYTES + plain.len());
-        message.put_u8(0);
-        message.put_u32(plain.len() as u32);
-        message.extend_from_slice(&plain);
-        Ok(message.freeze())
+        Ok((got < wanted).then(|| std::mem::take(&mut self.plain)))
+    }
+
+    fn refusal(&self, error: &std::io::Error) -> Status {
+        Status::internal(match error.kind() {
+            _ if self.is_empty => "grpc: failed to decompress the message: EOF".to_owned(),
+            _ if self.packed.header().is_none() => {
+                "grpc: failed to decompress the message: gzip: invalid header".to_owned()
+            }
+            std::io::ErrorKind::UnexpectedEof => {
+                "grpc: failed to read decompressed data: unexpected EOF".to_owned()
+            }
+            _ => format!("grpc: failed to read decompressed data: {error}"),
+        })
     }
 }
 
-fn give_on(piece: &Bytes, range: std::ops::Range<usize>, out: &mut VecDeque<Bytes>) {
+/// A plain message behind its prefix.
+fn framed(plain: &[u8]) -> Bytes {
+    let mut message = BytesMut::with_capacity(PREFIX_BYTES + plain.len());
+    message.put_u8(0);
+    message.put_u32(plain.len() as u32);
+    message.extend_from_slice(plain);
+    message.freeze()
+}
+
+fn give_on(piece: &Bytes, range: std::ops::Range<usize>, out: &mut VecDeque<Piece>) {
     if !range.is_empty() {
-        out.push_back(piece.slice(range));
+        out.push_back(Piece::Plain(piece.slice(range)));
     }
 }
 

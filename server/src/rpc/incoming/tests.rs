@@ -33,7 +33,17 @@ fn through(wire: &[u8], piece: usize, terms: Terms) -> (Vec<u8>, Result<(), Stat
     let mut out = VecDeque::new();
     let ended =
         wire.chunks(piece).try_for_each(|piece| messages.take(&Bytes::copy_from_slice(piece), &mut out));
-    (out.into_iter().flatten().collect(), ended)
+    let mut given = Vec::new();
+    for piece in out {
+        match piece {
+            Piece::Plain(piece) => given.extend(piece),
+            Piece::Packed(packed) => match Unpacking::new(packed).turn(MAX) {
+                Ok(plain) => given.extend(framed(&plain.expect("short enough for one turn"))),
+                Err(refusal) => return (given, Err(refusal)),
+            },
+        }
+    }
+    (given, ended)
 }
 
 #[test]
@@ -159,4 +169,26 @@ async fn a_message_has_to_arrive_in_time() {
         let silence = tokio::time::timeout(100 * PATIENCE, body.frame()).await;
         assert!(silence.is_err(), "still waiting");
     }
+}
+
+#[tokio::test]
+async fn a_large_message_is_unpacked_between_the_turns_of_others() {
+    const LONG: usize = 1 << 20;
+    let wire = message(1, &packed(&vec![7; LONG]));
+    let body = Body::new(http_body_util::Full::new(Bytes::from(wire)));
+    let terms = Terms { bytes_max: LONG, gzip: true, streams: false, place: None };
+    let mut turns = 0;
+    let others = async {
+        loop {
+            tokio::task::yield_now().await;
+            turns += 1;
+        }
+    };
+    let whole = tokio::select! {
+        biased;
+        whole = Incoming::new(body, terms).collect() => whole.expect("a message"),
+        () = others => unreachable!("it never ends"),
+    };
+    assert_eq!(whole.to_bytes(), message(0, &vec![7; LONG]));
+    assert!(turns >= LONG / TURN_BYTES - 1, "others had {turns} turns");
 }
