@@ -15,7 +15,8 @@
 //! go on. After so many frames a connection waits until all others that are ready have had their turn.
 //!
 //! **Pace.** Frames that bring nothing, and resets, which make what came before them work for nothing, are
-//! taken at a bounded rate. Headers and data make up for some of them.
+//! taken at a bounded rate. Headers and data make up for some of them. Who goes on and on all the same is
+//! shown out: what it has sent, or has left in the system's buffers, would keep the connection for long.
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -49,6 +50,8 @@ const IDLE_FRAME: Duration = Duration::from_micros(50);
 const RESET: Duration = Duration::from_micros(2500);
 /// What headers and data make up for.
 const FRUITFUL_FRAME: Duration = Duration::from_micros(100);
+/// A client may be held up so long without a pause of its own.
+const HELD_UP_MAX: Duration = Duration::from_secs(3);
 /// So much may come at once.
 const AT_ONCE: Duration = Duration::from_millis(250);
 
@@ -126,6 +129,8 @@ struct Turn {
     /// When all that has come would have come at the bounded rate.
     paid_at: Option<Instant>,
     rest: Option<Pin<Box<Sleep>>>,
+    /// Since when it has been held up, but for short breaths.
+    held_up: Option<Instant>,
 }
 
 impl Turn {
@@ -139,9 +144,19 @@ impl Turn {
         };
     }
 
+    /// The client has nothing more to say for now.
+    fn pause(&mut self) {
+        (self.frames, self.held_up) = (0, None);
+    }
+
+    fn is_endless(&self, now: Instant) -> bool {
+        self.held_up.is_some_and(|since| now > since + HELD_UP_MAX)
+    }
+
     /// Ready when the client may be heard.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Some(paid_at) = self.paid_at.filter(|paid_at| *paid_at > Instant::now() + AT_ONCE) {
+            self.held_up.get_or_insert_with(Instant::now);
             let rest = self.rest.get_or_insert_with(|| Box::pin(sleep_until(paid_at - AT_ONCE)));
             ready!(rest.as_mut().poll(context));
         }
@@ -197,8 +212,13 @@ impl<S> Calm<S> {
                 _ => {}
             }
         });
-        if too_many && matches!(self.end, End::NotYet) {
-            self.end = End::Goaway(goaway(*last_stream, ENHANCE_YOUR_CALM, b"too_many_pings"));
+        let why: &[u8] = match () {
+            () if too_many => b"too_many_pings",
+            () if turn.is_endless(now) => b"too_many_frames",
+            () => return,
+        };
+        if matches!(self.end, End::NotYet) {
+            self.end = End::Goaway(goaway(*last_stream, ENHANCE_YOUR_CALM, why));
         }
     }
 
@@ -278,7 +298,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Calm<S> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(context, buf);
         if polled.is_pending() {
-            this.turn.frames = 0;
+            this.turn.pause();
         }
         this.heard(&buf.filled()[before..]);
         polled

@@ -202,3 +202,22 @@ async fn frames_that_bring_nothing_are_taken_at_a_bounded_rate() {
         );
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_floods_without_a_pause_is_shown_out() {
+    let (client, mut calm) = calm(1 << 16);
+    let (mut hears, mut says) = tokio::io::split(client);
+    let begun = Instant::now();
+    let flood = tokio::spawn(async move {
+        says.write_all(GREETING).await.expect("sent");
+        says.write_all(&SETTINGS.repeat(200_000)).await.expect("read to its end, or not looked at");
+    });
+    let mut buffer = [0; 512];
+    while calm.read(&mut buffer).await.expect("read") > 0 {}
+    assert!((3..6).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    drop(calm);
+    let mut said = Vec::new();
+    hears.read_to_end(&mut said).await.expect("a clean end");
+    assert_eq!(said[9 + 8..], *b"too_many_frames");
+    flood.await.expect("no panic");
+}
