@@ -243,6 +243,11 @@ impl Place {
         self.share.budget.count_refusal(kind);
     }
 
+    /// Counts `amount` more though there may be none, for as long as the place lasts.
+    pub fn take_anyway(&self, kind: Kind, amount: usize) {
+        self.add(kind, amount);
+    }
+
     /// Counts `amount` more; what the connection and the member have then.
     fn add(&self, kind: Kind, amount: usize) -> (usize, usize) {
         let (n, budget) = (kind as usize, &self.share.budget);

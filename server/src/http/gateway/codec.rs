@@ -11,6 +11,8 @@ use tonic::Status;
 
 /// Bytes before each message: a flag, 0 = not compressed, and the length, big-endian.
 pub(super) const PREFIX_BYTES: usize = 5;
+/// Bytes of a small answer's JSON, about.
+const SMALL_BYTES: usize = 256;
 
 /// Why a request cannot be read; the text is for its sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,13 +70,18 @@ fn framed(message: &impl Message) -> Bytes {
     wire.freeze()
 }
 
-/// An answer's bytes as JSON.
+/// An answer's bytes as JSON, in as much memory as it takes: `wire` is not copied, and room that was made
+/// for more is given back, as the answer may have to wait for its client.
 ///
 /// # Errors
 /// They are not such an answer's: a fault of ours.
-pub(super) fn answer<T: Message + Default + Serialize>(wire: &[u8]) -> Result<Vec<u8>, Status> {
+pub(super) fn answer<T: Message + Default + Serialize>(wire: Bytes) -> Result<Bytes, Status> {
+    // Base64 adds a third.
+    let mut json = Vec::with_capacity(wire.len() / 3 * 4 + SMALL_BYTES);
     let answer = T::decode(wire).map_err(|error| Status::internal(error.to_string()))?;
-    serde_json::to_vec(&answer).map_err(|error| Status::internal(error.to_string()))
+    serde_json::to_writer(&mut json, &answer).map_err(|error| Status::internal(error.to_string()))?;
+    json.shrink_to_fit();
+    Ok(json.into())
 }
 
 #[cfg(test)]

@@ -32,10 +32,11 @@ use axum::routing::any;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use http::{HeaderMap, HeaderValue, Method, header};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::Status;
 
-use crate::node::budget::Kind;
+use crate::node::budget::{Kind, Place};
 use call::Answers;
 pub use codec::Malformed;
 use metadata::Context;
@@ -46,6 +47,8 @@ use values::{End, Room, Values};
 const JSON_PER_MESSAGE: usize = 2;
 /// Answers larger than this are written as JSON away from the async threads.
 const LARGE_BYTES: usize = 64 << 10;
+/// Large answers that are written as JSON at once: each is there twice meanwhile, or more.
+const WRITERS: usize = 2;
 /// Bodies that are being read, all together; two of the longest fit in any case.
 const READING_BYTES: usize = 16 << 20;
 /// A request whose body does not go on for so long is given up; a stream's may rest.
@@ -88,7 +91,8 @@ pub fn routes(rpc: Router, message_bytes_max: usize) -> Router {
         .collect();
     let body_bytes_max = message_bytes_max.saturating_mul(JSON_PER_MESSAGE);
     let room = Room::new(READING_BYTES.max(body_bytes_max.saturating_mul(2)) / 1024);
-    let gateway = Arc::new(Gateway { rpc, by_path, message_bytes_max, body_bytes_max, room });
+    let writers = Arc::new(Semaphore::new(WRITERS));
+    let gateway = Arc::new(Gateway { rpc, by_path, message_bytes_max, body_bytes_max, room, writers });
     let serve = any(move |request: Request| {
         let gateway = gateway.clone();
         async move { gateway.serve(request).await }
@@ -122,6 +126,7 @@ struct Gateway {
     message_bytes_max: usize,
     body_bytes_max: usize,
     room: Room,
+    writers: Arc<Semaphore>,
 }
 
 impl Gateway {
@@ -152,6 +157,7 @@ impl Gateway {
         let context = Context::of(parts)?;
         let message = self.message(row, body).await?;
         let timeout = context.timeout;
+        let place = context.extensions.get::<Arc<Place>>().cloned();
         let called = async {
             let mut answers = self.call(row, context, stream::iter([Ok(message)])).await?;
             let message = answers.next().await?.ok_or_else(|| Status::internal("no answer"))?;
@@ -159,7 +165,12 @@ impl Gateway {
             Ok(message)
         };
         let message = within(timeout, called).await?;
-        let json = to_json(row, message).await?;
+        let message_bytes = message.len();
+        let json = to_json(row, message, &self.writers).await?;
+        if let Some(place) = place {
+            // What it is longer than the message that was counted.
+            place.take_anyway(Kind::AnswerBytes, json.len().saturating_sub(message_bytes));
+        }
         Ok(json_response(Body::from(json)))
     }
 
@@ -179,7 +190,7 @@ impl Gateway {
                 self.call(row, context, stream::iter([Ok(message)])).await?
             }
         };
-        let mut lines = Lines { row, answers, deadline };
+        let mut lines = Lines { row, answers, deadline, writers: self.writers.clone() };
         // Whether it is an error is known with the first message only, and HTTP's status comes before it.
         Ok(match lines.next().await {
             Err(status) => error::first_of_stream(&status),
@@ -238,6 +249,7 @@ struct Lines {
     row: &'static Row,
     answers: Answers,
     deadline: Option<Instant>,
+    writers: Arc<Semaphore>,
 }
 
 impl Lines {
@@ -250,8 +262,8 @@ impl Lines {
             },
         };
         let Some(message) = message else { return Ok(None) };
-        let json = to_json(self.row, message).await?;
-        Ok(Some([br#"{"result":"#, json.as_slice(), b"}\n"].concat().into()))
+        let json = to_json(self.row, message, &self.writers).await?;
+        Ok(Some([br#"{"result":"#, &json[..], b"}\n"].concat().into()))
     }
 
     fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static {
@@ -265,12 +277,18 @@ impl Lines {
     }
 }
 
-async fn to_json(row: &'static Row, message: Bytes) -> Result<Vec<u8>, Status> {
+async fn to_json(row: &'static Row, message: Bytes, writers: &Arc<Semaphore>) -> Result<Bytes, Status> {
     if message.len() <= LARGE_BYTES {
-        return (row.answer)(&message);
+        return (row.answer)(message);
     }
-    let written = tokio::task::spawn_blocking(move || (row.answer)(&message)).await;
-    written.map_err(|_| crate::rpc::status::stopped())?
+    let stopped = || crate::rpc::status::stopped();
+    let writer = writers.clone().acquire_owned().await.map_err(|_| stopped())?;
+    let write = move || {
+        let json = (row.answer)(message);
+        drop(writer);
+        json
+    };
+    tokio::task::spawn_blocking(write).await.map_err(|_| stopped())?
 }
 
 async fn within<T>(

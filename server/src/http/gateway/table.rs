@@ -17,7 +17,7 @@ pub(super) struct Row {
     /// A request in JSON as the bytes that gRPC sends.
     pub request: fn(&[u8]) -> Result<Bytes, Malformed>,
     /// The bytes of an answer as JSON.
-    pub answer: fn(&[u8]) -> Result<Vec<u8>, Status>,
+    pub answer: fn(Bytes) -> Result<Bytes, Status>,
 }
 
 impl Row {
