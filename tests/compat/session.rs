@@ -177,9 +177,7 @@ impl Session {
     /// The same, for those who want to see what the oracle said.
     pub async fn answer(&mut self, call: impl Into<Call>) -> Result<Outcome, String> {
         let call = call.into();
-        if matches!(&call.request, Request::HashKV(_)) && self.world.picked_leases()
-            || matches!(&call.request, Request::LeaseGrant(_)) && self.world.leases.len() >= LEASES_MAX
-        {
+        if !self.is_compared(&call.request) {
             return Ok(Err(Refused::new(Code::Cancelled, "not asked")));
         }
         if matches!(&call.request, Request::Compact(_)) {
@@ -200,6 +198,16 @@ impl Session {
         self.learn(&call, &theirs, &ours).await?;
         self.end_short_lease(&call, &theirs).await?;
         Ok(theirs)
+    }
+
+    fn is_compared(&self, request: &Request) -> bool {
+        match request {
+            Request::HashKV(_) => !self.world.picked_leases(),
+            Request::LeaseGrant(_) => self.world.leases.len() < LEASES_MAX,
+            // What is left of a key that was deleted and put again at the floor is not compared.
+            Request::Compact(asked) => !self.world.remade.contains(&asked.revision),
+            _ => true,
+        }
     }
 
     async fn ask(&mut self, call: &Call) -> Result<[Outcome; 2], String> {

@@ -1,6 +1,8 @@
 //! What the generator knows about the two servers: enough to aim at edges, never what to expect.
 use std::collections::{BTreeMap, BTreeSet};
 
+use bramble_proto::etcdserverpb as pb;
+use bramble_proto::etcdserverpb::response_op::Response;
 use bramble_tests::chance::Chance;
 use bytes::Bytes;
 
@@ -33,6 +35,8 @@ pub struct World {
     pub floor: i64,
     /// Revisions at which was compacted.
     pub compactions: Vec<i64>,
+    /// Revisions at which something was put after something was deleted.
+    pub remade: BTreeSet<i64>,
     /// Leases that exist, by the oracle's id.
     pub leases: Vec<i64>,
     /// Kind and member of the alarms that are on.
@@ -81,6 +85,7 @@ impl World {
             revision: 1,
             floor: -1,
             compactions: Vec::new(),
+            remade: BTreeSet::new(),
             leases: Vec::new(),
             alarms: BTreeSet::new(),
             held: BTreeMap::new(),
@@ -102,6 +107,9 @@ impl World {
                 self.compactions.push(asked.revision);
             }
             (Request::LeaseRevoke(asked), _) => self.leases.retain(|id| *id != asked.id),
+            (_, Reply::Txn(told)) if puts_after_deletes(told, &mut false) => {
+                self.remade.extend(told.header.as_ref().map(|header| header.revision));
+            }
             (_, Reply::Campaign(won)) => {
                 self.held.extend(won.leader.iter().map(|leader| (leader.key.clone(), leader.rev)));
             }
@@ -192,6 +200,19 @@ impl World {
     pub fn some_lease(&self, chance: &mut Chance) -> i64 {
         if self.leases.is_empty() { 0 } else { *chance.pick(&self.leases) }
     }
+}
+
+/// Whether something was put after something was deleted, here or before.
+fn puts_after_deletes(told: &pb::TxnResponse, deleted: &mut bool) -> bool {
+    told.responses.iter().any(|op| match &op.response {
+        Some(Response::ResponseDeleteRange(told)) => {
+            *deleted |= told.deleted > 0;
+            false
+        }
+        Some(Response::ResponsePut(_)) => *deleted,
+        Some(Response::ResponseTxn(told)) => puts_after_deletes(told, deleted),
+        _ => false,
+    })
 }
 
 /// The end of the range of keys that begin with `prefix`.
