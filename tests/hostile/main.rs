@@ -7,7 +7,9 @@
 //! ```
 //! Every attack runs in a [`siege::Siege`], which asks the same four things of each: does the process live,
 //! did it stay within its memory, were the quiet client's answers in time and right, and was everything
-//! given back when the attacker had gone?
+//! given back when the attacker had gone? Beside these, `effects` has the flags that bound a connection, and
+//! `words` what both servers say of calls that no library would make.
+mod effects;
 mod malformed;
 mod messages;
 mod quiet;

@@ -1,6 +1,7 @@
 //! Bytes that are no HTTP/2, frames that no library sends, floods of frames that are right one by one.
 use std::io;
 
+use bramble_server::config::Profile;
 use bramble_tests::chance::Chance;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -69,7 +70,7 @@ fn broken() -> Vec<(&'static str, Vec<u8>, u32)> {
 
 #[test]
 fn frames_that_no_library_sends_end_the_connection_and_nothing_else() {
-    let mut siege = Siege::lay("pi");
+    let mut siege = Siege::lay(Profile::Pi);
     let server = siege.address();
     siege.meanwhile(async {
         for (name, bytes, code) in broken() {

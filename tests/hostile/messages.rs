@@ -3,6 +3,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bramble_server::config::Profile;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,7 +20,7 @@ const ATTACKERS: usize = 8;
 
 #[test]
 fn messages_of_ill_will_are_refused_at_little_cost() {
-    let mut siege = Siege::lay("pi");
+    let mut siege = Siege::lay(Profile::Pi);
     siege.attack("messages too long", 64, async |target| again(target, too_long()).await);
     siege.attack("lengths that lie", 64, lengths_that_lie);
     siege.attack("transactions in transactions", 96, async |target| again(target, nested()).await);

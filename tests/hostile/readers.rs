@@ -3,6 +3,7 @@ use std::io;
 use std::time::Duration;
 
 use bramble_proto::etcdserverpb as pb;
+use bramble_server::config::Profile;
 use bramble_tests::wire::Wire;
 use prost::Message;
 use tokio::io::AsyncWriteExt;
@@ -21,7 +22,7 @@ const RECORDS: usize = 64;
 const RECORD_BYTES: usize = 64 << 10;
 
 fn siege() -> Siege {
-    let siege = Siege::lay("pi");
+    let siege = Siege::lay(Profile::Pi);
     let url = format!("http://{}", siege.address());
     siege.meanwhile(async move {
         let wire = Wire::connect(&url).await;
@@ -55,9 +56,9 @@ fn watcher() -> Vec<u8> {
 #[test]
 fn who_does_not_read_holds_no_more_than_its_budget() {
     let mut siege = siege();
-    siege.attack("windows of nothing", 160, windows_of_nothing);
+    siege.attack("windows of nothing", 192, windows_of_nothing);
     siege.attack("watches with windows of nothing", 96, watches_with_windows_of_nothing);
-    siege.attack("JSON that nobody reads", 160, json_that_nobody_reads);
+    siege.attack("JSON that nobody reads", 288, json_that_nobody_reads);
     siege.attack("requests behind a stream that stands", 96, requests_behind_a_stream_that_stands);
 }
 

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bramble_server::config::Profile;
+use bramble_server::node::budget::resident_max;
 use bramble_tests::process::{Server, Setup};
 use tokio::runtime::Runtime;
 
@@ -34,7 +36,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 pub struct Siege {
     server: Server,
     twin: Server,
-    resident_max: u64,
+    profile: Profile,
     attackers: Runtime,
     at_rest: Budgets,
     _alone: MutexGuard<'static, ()>,
@@ -70,9 +72,13 @@ struct Met {
 
 impl Siege {
     /// Starts a server with this profile, and its twin.
-    pub fn lay(profile: &str) -> Siege {
+    pub fn lay(profile: Profile) -> Siege {
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let setup = Setup::bramble().in_memory().arg(format!("--profile={profile}"));
+        let name = match profile {
+            Profile::Default => "default",
+            Profile::Pi => "pi",
+        };
+        let setup = Setup::bramble().in_memory().arg(format!("--profile={name}"));
         let (server, twin) = (setup.clone().start(), setup.start());
         // What attackers compute is their own affair: others and the server go first.
         let attackers = tokio::runtime::Builder::new_multi_thread()
@@ -84,11 +90,7 @@ impl Siege {
             .build()
             .expect("a runtime");
         let at_rest = attackers.block_on(budgets(server.address()));
-        let resident_max = match profile {
-            "pi" => 512 * MIB,
-            _ => 1536 * MIB,
-        };
-        Siege { server, twin, resident_max, attackers, at_rest, _alone: alone }
+        Siege { server, twin, profile, attackers, at_rest, _alone: alone }
     }
 
     /// Where the server is.
@@ -120,7 +122,8 @@ impl Siege {
                 "{name}: others are served"
             );
             assert!(self.server.alive(), "{name}: the process lives");
-            assert!(peak <= self.resident_max, "{name}: {peak} bytes, {} are the budget", self.resident_max);
+            let most = resident_max(self.profile) as u64;
+            assert!(peak <= most, "{name}: {peak} bytes are resident, {most} are the budget");
             assert!(grown <= grows_max * MIB, "{name}: {grown} bytes more, {grows_max} MiB are allowed");
             self.all_given_back(name);
             if p99 <= quiet_p99.max(QUIET_P99_MIN) * SLOWER_MAX {

@@ -3,6 +3,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bramble_server::config::Profile;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -21,7 +22,7 @@ const BEGINNINGS: [&[u8]; 6] = [
 
 #[test]
 fn slow_clients_keep_nobody_out() {
-    let mut siege = Siege::lay("pi");
+    let mut siege = Siege::lay(Profile::Pi);
     siege.attack("silence from many addresses", 32, async |target| {
         hold(target, |n| (2 + (n % 8) as u8, b"")).await
     });

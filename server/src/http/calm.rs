@@ -46,12 +46,12 @@ const UNHEARD_MAX: usize = 64 << 10;
 const TURN_FRAMES: u32 = 128;
 /// What a frame that brings nothing costs: 20,000 a second are taken.
 const IDLE_FRAME: Duration = Duration::from_micros(50);
-/// What a reset costs: 400 a second are taken.
-const RESET: Duration = Duration::from_micros(2500);
+/// What a reset costs: 500 a second are taken.
+const RESET: Duration = Duration::from_millis(2);
 /// What headers and data make up for.
 const FRUITFUL_FRAME: Duration = Duration::from_micros(100);
-/// A client may be held up so long without a pause of its own.
-const HELD_UP_MAX: Duration = Duration::from_secs(3);
+/// A client may be held up so long without a pause of its own: a good one may take back thousands of calls.
+const HELD_UP_MAX: Duration = Duration::from_secs(10);
 /// So much may come at once.
 const AT_ONCE: Duration = Duration::from_millis(250);
 

@@ -43,9 +43,10 @@ pub const GRACE: Duration = Duration::from_secs(3);
 const FIRST_BYTES: Duration = Duration::from_secs(10);
 /// Bound on the header of an HTTP/1.1 request, and on the silence between two requests.
 const HEADER: Duration = Duration::from_secs(30);
-/// Flow-control windows: big answers and snapshots are throttled by the default of 64 KiB.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+/// How much a client may send that nobody has read yet: a stream whose answers are not read reads no more
+/// requests, and what is in its windows is in no budget but that of connections.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 128 << 10;
 /// Bytes of one stream's answer that HTTP/2 holds, whatever window the client opens.
 const SEND_BUFFER: usize = 64 << 10;
 /// Header of a request, unpacked: room for the largest token, and for no more of them.

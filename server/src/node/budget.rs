@@ -79,6 +79,15 @@ pub fn limit(profile: Profile, kind: Kind) -> Limit {
     }
 }
 
+/// Bytes of resident memory that a member keeps within, whatever clients do at once: the limits above times
+/// what one of each was measured to take (`server/README.md`), and the member itself at work.
+pub fn resident_max(profile: Profile) -> usize {
+    match profile {
+        Profile::Default => 3 << 30,
+        Profile::Pi => 768 << 20,
+    }
+}
+
 /// Bytes of a watcher's keys that count as one watcher.
 const WATCH_KEY_BYTES: usize = 512;
 /// How often who waits for room looks whether there is some.

@@ -30,7 +30,7 @@ use crate::node::error::{NotNow, Unknown};
 /// Bytes before each message.
 const PREFIX_BYTES: usize = 5;
 /// Bytes that are unpacked in one turn.
-const TURN_BYTES: usize = 64 << 10;
+const TURN_BYTES: usize = 16 << 10;
 /// How long a message may take to arrive, once it has begun.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -94,17 +94,18 @@ impl http_body::Body for Incoming {
         let this = self.get_mut();
         loop {
             if let Some(unpacking) = &mut this.unpacking {
-                match unpacking.turn(this.messages.terms.bytes_max) {
-                    Ok(None) => {
+                let before = unpacking.plain.len();
+                let turn = unpacking.turn(this.messages.terms.bytes_max);
+                let grown = unpacking.plain.len() - before;
+                match turn.and_then(|is_whole| this.messages.count(grown).map(|()| is_whole)) {
+                    Ok(false) => {
                         context.waker().wake_by_ref();
                         return Poll::Pending;
                     }
-                    Ok(Some(plain)) => {
+                    Ok(true) => {
+                        let plain = framed(&unpacking.plain);
                         this.unpacking = None;
-                        match this.messages.count(plain.len()) {
-                            Ok(()) => return Poll::Ready(Some(Ok(Frame::data(framed(&plain))))),
-                            Err(refusal) => this.refuse(refusal),
-                        }
+                        return Poll::Ready(Some(Ok(Frame::data(plain))));
                     }
                     Err(refusal) => this.refuse(refusal),
                 }
@@ -278,8 +279,8 @@ impl Unpacking {
         Unpacking { packed: MultiGzDecoder::new(packed.reader()), is_empty, plain: Vec::new() }
     }
 
-    /// Unpacks some more. The message when that was all.
-    fn turn(&mut self, bytes_max: usize) -> Result<Option<Vec<u8>>, Status> {
+    /// Unpacks some more; whether that was all.
+    fn turn(&mut self, bytes_max: usize) -> Result<bool, Status> {
         let wanted = TURN_BYTES.min(bytes_max + 1 - self.plain.len());
         let mut turn = (&mut self.packed).take(wanted as u64);
         let got = turn.read_to_end(&mut self.plain).map_err(|error| self.refusal(&error))?;
@@ -287,7 +288,7 @@ impl Unpacking {
             let text = format!("grpc: received message after decompression larger than max {bytes_max}");
             return Err(Status::resource_exhausted(text));
         }
-        Ok((got < wanted).then(|| std::mem::take(&mut self.plain)))
+        Ok(got < wanted)
     }
 
     fn refusal(&self, error: &std::io::Error) -> Status {

@@ -189,7 +189,7 @@ async fn frames_that_bring_nothing_are_taken_at_a_bounded_rate() {
         (SETTINGS.repeat(25_000), 950..1050),
         (fruitful.repeat(10_000), 0..1),
         (reset.repeat(100), 0..1),
-        (reset.repeat(500), 950..1050),
+        (reset.repeat(625), 950..1050),
     ];
     for (frames, expected_ms) in cases {
         let begun = Instant::now();
@@ -210,11 +210,11 @@ async fn who_floods_without_a_pause_is_shown_out() {
     let begun = Instant::now();
     let flood = tokio::spawn(async move {
         says.write_all(GREETING).await.expect("sent");
-        says.write_all(&SETTINGS.repeat(200_000)).await.expect("read to its end, or not looked at");
+        says.write_all(&SETTINGS.repeat(500_000)).await.expect("read to its end, or not looked at");
     });
     let mut buffer = [0; 512];
     while calm.read(&mut buffer).await.expect("read") > 0 {}
-    assert!((3..6).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert!((10..20).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     drop(calm);
     let mut said = Vec::new();
     hears.read_to_end(&mut said).await.expect("a clean end");

@@ -37,10 +37,14 @@ fn through(wire: &[u8], piece: usize, terms: Terms) -> (Vec<u8>, Result<(), Stat
     for piece in out {
         match piece {
             Piece::Plain(piece) => given.extend(piece),
-            Piece::Packed(packed) => match Unpacking::new(packed).turn(MAX) {
-                Ok(plain) => given.extend(framed(&plain.expect("short enough for one turn"))),
-                Err(refusal) => return (given, Err(refusal)),
-            },
+            Piece::Packed(packed) => {
+                let mut unpacking = Unpacking::new(packed);
+                match unpacking.turn(MAX) {
+                    Ok(is_whole) => assert!(is_whole, "short enough for one turn"),
+                    Err(refusal) => return (given, Err(refusal)),
+                }
+                given.extend(framed(&unpacking.plain));
+            }
         }
     }
     (given, ended)
@@ -191,4 +195,19 @@ async fn a_large_message_is_unpacked_between_the_turns_of_others() {
     };
     assert_eq!(whole.to_bytes(), message(0, &vec![7; LONG]));
     assert!(turns >= LONG / TURN_BYTES - 1, "others had {turns} turns");
+}
+
+#[tokio::test]
+async fn what_is_unpacked_is_counted_as_it_grows() {
+    let budget = Budget::new(Profile::Pi);
+    let share = budget.connection().expect("a share");
+    let place = share.place(Kind::Requests).expect("a place");
+    let most = place.most(Kind::RequestBytes);
+    let wire = message(1, &packed(&vec![0; 2 * most]));
+    let body = Body::new(http_body_util::Full::new(Bytes::from(wire)));
+    let terms = Terms { bytes_max: 4 * most, gzip: true, streams: false, place: Some(place.clone()) };
+    let refusal = Incoming::new(body, terms).collect().await.expect_err("twice of what there is");
+    assert_eq!(refusal.message(), "etcdserver: too many requests");
+    let taken = place.taken(Kind::RequestBytes);
+    assert!(taken <= most && taken + 2 * TURN_BYTES > most, "{taken} of {most} when it was refused");
 }
