@@ -2,7 +2,7 @@
 //!
 //! [`node::Node`] is a whole member in this process: start it, take its client, stop it. The binary
 //! is this library plus signals and flags.
-mod auth;
+pub mod auth;
 pub mod config;
 mod failure;
 pub mod http;

@@ -11,10 +11,10 @@
 //!
 //! Nothing here is replicated: what a token stands for is decided anew at each call, with the auth
 //! revision of that moment (simple, certificate) or of its signing (jwt).
-pub(crate) mod certificate;
+pub mod certificate;
 mod jwt;
 pub(crate) mod jwt_keys;
 mod jwt_ring;
 pub(crate) mod passwords;
 pub(crate) mod simple;
-pub(crate) mod tokens;
+pub mod tokens;
