@@ -9,8 +9,7 @@ use bramble_store::error::{Invalid, ReadError, Refusal};
 use bramble_store::mvcc::check::{self, TxnLimits};
 use bramble_store::store::{Reply, Room};
 use bramble_store::types::{
-    DeleteReply, DeleteRequest, LeaseId, PutReply, PutRequest, RangeEnd, RangeReply, RangeRequest, TxnReply,
-    TxnRequest,
+    DeleteReply, DeleteRequest, LeaseId, PutReply, PutRequest, RangeReply, RangeRequest, TxnReply, TxnRequest,
 };
 use bramble_store::watch::StreamId;
 use tokio::time::{Instant, timeout_at};
@@ -35,8 +34,6 @@ use super::{members, status};
 use crate::metrics::Metrics;
 use crate::trace;
 
-/// Records a range may ask for and still be read on the spot; larger reads leave the async threads.
-const SMALL_LIMIT: i64 = 16;
 /// The longest time to live of a lease, seconds; etcd's number.
 const TTL_MAX_S: i64 = 9_000_000_000;
 
@@ -75,7 +72,7 @@ impl Client {
         let asked = self.core.metrics.agreement.request("Range");
         let place = self.core.place(caller, Kind::Requests)?;
         let Seen { view, asker } = self.fresh(caller, consistency, || range_needs(&request)).await?;
-        let size = if is_small(&request) { Size::Small } else { Size::Large };
+        let size = Size::of(&request);
         let metrics = self.core.metrics.clone();
         let read =
             move |view: &View, room: Room<'_>| metrics.reads.range(|| view.range_within(&request, room));
@@ -460,8 +457,4 @@ impl Client {
 
 fn range_needs(request: &RangeRequest) -> Vec<Need> {
     vec![Need::Read(request.range.clone())]
-}
-
-fn is_small(request: &RangeRequest) -> bool {
-    request.range.end == RangeEnd::Single || (1..=SMALL_LIMIT).contains(&request.limit)
 }

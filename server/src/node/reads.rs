@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 
 use bramble_store::error::ReadError;
 use bramble_store::store::{Reply, Room};
-use bramble_store::types::{KeyValue, OpReply};
+use bramble_store::types::{KeyValue, OpReply, RangeEnd, RangeRequest};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
@@ -18,6 +18,8 @@ use super::error::{Error, NotNow, Unknown};
 
 /// An answer is there twice for a moment: as it was read, and encoded.
 pub(super) const COPIES: usize = 2;
+/// Records a range may ask for and still be read on the spot.
+const SMALL_LIMIT: i64 = 16;
 /// Room is taken in steps from here …
 const STEP_BYTES_MIN: usize = 4 << 10;
 /// … to here, by doubling.
@@ -30,6 +32,19 @@ pub(super) enum Size {
     Small,
     /// Away from the async threads.
     Large,
+}
+
+impl Size {
+    /// Small is what reads a bounded part of the store: one key; or a few in their order, now. Anything
+    /// else may look at every key of the range, whatever its limit is, if only to count them.
+    pub(super) fn of(request: &RangeRequest) -> Size {
+        let few = (1..=SMALL_LIMIT).contains(&request.limit);
+        let now = request.revision <= 0;
+        match request.range.end == RangeEnd::Single || (few && now && request.ends_at_limit()) {
+            true => Size::Small,
+            false => Size::Large,
+        }
+    }
 }
 
 /// The room that one read has taken.
@@ -207,4 +222,41 @@ fn op_bytes(reply: &OpReply) -> usize {
 
 fn record_bytes(kv: &KeyValue) -> usize {
     size_of::<KeyValue>() + kv.key.len() + kv.value.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use bramble_store::types::{Detail, KeyRange, RevisionFilter, SortOrder, SortTarget};
+
+    use super::*;
+
+    fn all(limit: i64) -> RangeRequest {
+        RangeRequest { limit, ..RangeRequest::new(KeyRange::all()) }
+    }
+
+    #[test]
+    fn what_looks_at_a_few_keys_is_read_on_the_spot() {
+        let one = RangeRequest::new(KeyRange::single("k"));
+        let ascending = RangeRequest { order: SortOrder::Ascend, ..all(16) };
+        // etcd's quirk: without an order, only what the limit left is sorted.
+        let unordered = RangeRequest { target: SortTarget::Mod, ..all(16) };
+        let keys = RangeRequest { detail: Detail::KeysOnly, ..all(1) };
+        for request in [one.clone(), RangeRequest { revision: 7, ..one }, ascending, unordered, keys, all(1)]
+        {
+            assert_eq!(Size::of(&request), Size::Small, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_look_at_all_keys_leaves_the_async_threads() {
+        let first = |target| RangeRequest { order: SortOrder::Ascend, target, ..all(1) };
+        let last = RangeRequest { order: SortOrder::Descend, ..all(1) };
+        let filter = RevisionFilter { max_create: 7, ..RevisionFilter::default() };
+        let count = RangeRequest { detail: Detail::CountOnly, ..all(0) };
+        let (filtered, older) = (RangeRequest { filter, ..all(1) }, RangeRequest { revision: 7, ..all(1) });
+        let oldest = [SortTarget::Create, SortTarget::Mod, SortTarget::Version, SortTarget::Value].map(first);
+        for request in oldest.into_iter().chain([last, filtered, older, count, all(0), all(17)]) {
+            assert_eq!(Size::of(&request), Size::Large, "{request:?}");
+        }
+    }
 }

@@ -142,17 +142,18 @@ fn limit_of(request: &RangeRequest) -> usize {
     if request.limit <= 0 { usize::MAX } else { usize::try_from(request.limit).unwrap_or(usize::MAX) }
 }
 
-/// How many keys to fetch: one more than the limit, unless filters or a sort need to see all of them.
-/// Ascending by key is the order they are fetched in.
+/// How many keys to fetch: one more than the limit, unless all of them have to be seen.
 fn fetch_max(request: &RangeRequest) -> usize {
-    let in_key_order = matches!(
-        (request.order, request.target),
-        (SortOrder::None, _) | (SortOrder::Ascend, SortTarget::Key)
-    );
-    if in_key_order && request.filter == RevisionFilter::default() {
-        limit_of(request).saturating_add(1)
-    } else {
-        usize::MAX
+    if request.ends_at_limit() { limit_of(request).saturating_add(1) } else { usize::MAX }
+}
+
+impl RangeRequest {
+    /// Whether reading may end when the limit is reached: no filter and no sort need to see all keys of
+    /// the range. Ascending by key is the order they are read in.
+    pub fn ends_at_limit(&self) -> bool {
+        let in_key_order =
+            matches!((self.order, self.target), (SortOrder::None, _) | (SortOrder::Ascend, SortTarget::Key));
+        in_key_order && self.filter == RevisionFilter::default()
     }
 }
 
