@@ -79,6 +79,11 @@ impl Caller {
         Caller { identity: Identity::Token(token.into()), ..Caller::default() }
     }
 
+    /// The same caller for one step of many: what is counted for the step is given back after it.
+    pub(super) fn for_a_step(&self) -> Caller {
+        Caller { place: self.place.as_ref().map(|place| place.part()), ..self.clone() }
+    }
+
     /// The member itself.
     pub(crate) fn member() -> Caller {
         Caller { identity: Identity::Member(Myself(())), ..Caller::default() }

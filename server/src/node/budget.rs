@@ -215,6 +215,12 @@ pub struct Place {
 }
 
 impl Place {
+    /// A part of it that gives back by itself, before it does: for what a long stream or request does
+    /// again and again. It is no request or stream of its own and takes nothing yet.
+    pub fn part(&self) -> Arc<Place> {
+        Arc::new(Place { share: self.share.clone(), kind: self.kind, taken: Default::default() })
+    }
+
     /// What it is a place of.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -408,6 +414,20 @@ mod tests {
         assert_eq!(used(), 3);
         drop(chunk);
         assert_eq!(used(), 0);
+    }
+
+    #[test]
+    fn a_part_of_a_place_gives_back_what_it_took() {
+        let budget = small();
+        let share = budget.connection().expect("a share");
+        let place = share.place(Kind::OtherStreams).expect("a place");
+        assert!(place.take(Kind::AnswerBytes, 1));
+        let part = place.part();
+        assert_eq!((part.kind(), share.places()), (Kind::OtherStreams, 1), "it is no other stream");
+        assert!(part.take(Kind::AnswerBytes, 5) && !part.take(Kind::AnswerBytes, 1), "the same bound");
+        drop(part);
+        assert_eq!(budget.usage(Kind::AnswerBytes).used, 1);
+        assert_eq!(budget.usage(Kind::OtherStreams).used, 1);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! A key hangs on its holder's lease and is called by it, so one lease takes part once, and a holder
 //! that dies gives its place up. Nothing else is kept: whoever asks on any member finds the same keys.
 use bramble_store::types::{
-    Compare, CompareResult, CompareTarget, DeleteRequest, EventKind, KeyRange, KeyValue, LeaseId, Op,
+    Compare, CompareResult, CompareTarget, DeleteRequest, Detail, EventKind, KeyRange, KeyValue, LeaseId, Op,
     RangeRequest, SortOrder, SortTarget, TxnReply, TxnRequest,
 };
 use bytes::Bytes;
@@ -75,8 +75,11 @@ impl<'a> Contest<'a> {
     pub(super) async fn turn_of(&self, created: i64) -> Result<(), ContestError> {
         let mut before = by_age(self.keys.clone(), SortOrder::Descend);
         before.filter.max_create = created - 1;
+        before.detail = Detail::KeysOnly;
         loop {
-            let found = self.client.range(self.caller, before.clone(), Consistency::Linearizable).await?;
+            let caller = self.caller.for_a_step();
+            let found = self.client.range(&caller, before.clone(), Consistency::Linearizable).await?;
+            drop(caller);
             match found.body.kvs.into_iter().next() {
                 None => return Ok(()),
                 Some(neighbour) => self.deleted(neighbour.key, found.header.revision).await?,
@@ -102,9 +105,9 @@ impl<'a> Contest<'a> {
         }
     }
 
-    /// A stream with one watch.
+    /// A stream with one watch, which is counted as long as the stream lives.
     pub(super) async fn watch(&self, range: KeyRange, start_revision: i64) -> Result<WatchStream, Error> {
-        let stream = self.client.watch(self.caller).await?;
+        let stream = self.client.watch(&self.caller.for_a_step()).await?;
         let watch = WatchCreate {
             range,
             start_revision,

@@ -115,6 +115,7 @@ impl Client {
             caller: caller.clone(),
             name: name.clone(),
             follows: None,
+            looked: None,
             unread: VecDeque::new(),
             last: None,
         }
@@ -128,6 +129,8 @@ pub struct Observed {
     name: Bytes,
     /// Where what comes next is learnt; `None`: from the keys as they are.
     follows: Option<Follows>,
+    /// Whose memory the leader takes that a look has found, until what comes next is asked for.
+    looked: Option<Caller>,
     /// From one response of a watch.
     unread: VecDeque<Answer<KeyValue>>,
     /// Key and mod revision of what was given last.
@@ -145,6 +148,7 @@ impl Observed {
     /// The next value of a leader, and when it was put. `None` when the watch was refused: nothing will
     /// come any more.
     pub async fn next(&mut self) -> Option<Result<Answer<KeyValue>, Error>> {
+        self.looked = None;
         loop {
             if let Some(answer) = self.unread.pop_front() {
                 let this = (answer.body.key.clone(), answer.body.mod_revision);
@@ -171,7 +175,9 @@ impl Observed {
     /// Finds the leader by the keys that are there.
     async fn look(&mut self) -> Result<(), Error> {
         let contest = Contest::of(&self.client, &self.caller, &self.name);
-        let found = self.client.range(&self.caller, contest.oldest(), Consistency::Linearizable).await?;
+        let caller = self.caller.for_a_step();
+        let found = self.client.range(&caller, contest.oldest(), Consistency::Linearizable).await?;
+        self.looked = Some(caller);
         let Answer { header, body } = found;
         match body.kvs.into_iter().next() {
             None => {

@@ -1,6 +1,8 @@
 //! Locks and elections that the node keeps: one at a time, in turn, and nobody waits for the dead.
 use std::time::Instant;
 
+use bramble_server::config::Profile;
+use bramble_server::node::budget::{Budget, Kind};
 use bramble_server::node::client::{Client, ContestError, LeaderKey};
 use bramble_server::node::error::{Error, Refusal};
 use bramble_store::types::{KeyValue, LeaseId};
@@ -241,5 +243,67 @@ async fn what_compaction_takes_does_not_disturb_those_who_wait() {
     client.compact(&anyone(), newest, true).await.expect("compacted");
     client.unlock(&anyone(), &holder).await.expect("unlocked");
     ended(waits).await.expect("locked");
+    node.shutdown().await;
+}
+
+/// A stream lives long: what it has read and watched once is not counted for ever.
+#[tokio::test]
+async fn who_observes_many_leaders_takes_no_more_than_for_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = start(dir.path()).await;
+    let client = node.client();
+    let budget = Budget::new(Profile::Default);
+    let share = budget.connection().expect("a connection");
+    let counted = Caller { place: share.place(Kind::OtherStreams), ..anyone() };
+    let mut observed = client.observe(&counted, &Bytes::from_static(b"throne"));
+    let used = || [Kind::AnswerBytes, Kind::Watches].map(|kind| budget.usage(kind).used);
+    let value = "v".repeat(10_000);
+    let mut most = [0, 0];
+    for round in 0..20 {
+        let leads = ended(campaigner(&client, lease(&client, 60).await, &format!("{round}{value}")))
+            .await
+            .expect("won");
+        let seen = within("a leader", observed.next()).await.expect("goes on").expect("no error").body;
+        assert_eq!(seen.key, leads.key);
+        most = [0, 1].map(|n| most[n].max(used()[n]));
+        client.resign(&anyone(), &leads).await.expect("resigned");
+    }
+    assert!((1..100_000).contains(&most[0]) && (1..4).contains(&most[1]), "{most:?}");
+    drop((observed, counted));
+    let begun = Instant::now();
+    while used() != [0, 0] {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", used());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    node.shutdown().await;
+}
+
+/// One who waits looks again whenever somebody before it goes, and takes nothing for that meanwhile.
+#[tokio::test]
+async fn who_waits_for_its_turn_takes_nothing_meanwhile() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = start(dir.path()).await;
+    let client = node.client();
+    let budget = Budget::new(Profile::Default);
+    let share = budget.connection().expect("a connection");
+    let name = Bytes::from_static(b"throne");
+    let value = "v".repeat(100_000);
+    let leads = ended(campaigner(&client, lease(&client, 60).await, &value)).await.expect("won");
+    let place = share.place(Kind::Requests).expect("a place");
+    let (counted, own) = (Caller { place: Some(place), ..anyone() }, lease(&client, 60).await);
+    let waits = tokio::spawn({
+        let client = client.clone();
+        async move { client.campaign(&counted, &name, own, "mine".into()).await }
+    });
+    until_keys(&client, "throne/", 2).await;
+    let begun = Instant::now();
+    while budget.usage(Kind::Watches).used == 0 {
+        assert!(begun.elapsed() < PATIENCE, "it does not watch");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let used = budget.usage(Kind::AnswerBytes).used;
+    assert!(used < value.len(), "{used} B");
+    client.resign(&anyone(), &leads).await.expect("resigned");
+    ended(waits).await.expect("won");
     node.shutdown().await;
 }
