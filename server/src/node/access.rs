@@ -95,11 +95,16 @@ impl Core {
         Ok(seen)
     }
 
-    /// Whether what the asker was told while it was checked still holds now that the reading is done:
-    /// a read that took long is not answered to who has lost the right meanwhile.
-    pub(super) fn still(&self, asker: &Asker) -> Result<(), Error> {
-        let Some(origin) = asker else { return Ok(()) };
-        match origin.auth_revision == 0 || origin.auth_revision == self.view()?.auth().revision {
+    /// Whether what the caller was told while it was checked still holds now that the reading is done:
+    /// a read that took long is not answered to who has lost the right meanwhile, nor to who never had it
+    /// when auth was turned on meanwhile.
+    pub(super) fn still(&self, caller: &Caller, asker: &Asker) -> Result<(), Error> {
+        let auth = self.view()?.auth();
+        let holds = match asker {
+            Some(origin) => origin.auth_revision == 0 || origin.auth_revision == auth.revision,
+            None => !auth.enabled || matches!(caller.identity, Identity::Member(_)),
+        };
+        match holds {
             true => Ok(()),
             false => Err(Refusal::AuthRevisionOld.into()),
         }

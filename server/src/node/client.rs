@@ -80,7 +80,7 @@ impl Client {
         asked.answered();
         self.core.metrics.reads.ops.range();
         trace::step("range keys");
-        self.core.still(&asker)?;
+        self.core.still(caller, &asker)?;
         Ok(self.answer(body.revision, body))
     }
 
@@ -134,7 +134,7 @@ impl Client {
             asked.answered();
             self.core.metrics.reads.ops.txn(&body);
             trace::step("read");
-            self.core.still(&asker)?;
+            self.core.still(caller, &asker)?;
             return Ok(self.answer(body.revision, body));
         }
         match self.core.propose(caller, Action::Txn(request)).await? {

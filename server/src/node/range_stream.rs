@@ -50,6 +50,7 @@ pub struct RangeStream {
     place: Arc<Place>,
     /// What the last chunk took, until the next one is asked for: then the reader has it.
     taken: Option<Loan>,
+    caller: Caller,
     /// Who was found to have the right; a stream does not outlive a change of it.
     asker: Asker,
     /// The view of the first chunk, until it is read: what was current when the stream was opened.
@@ -83,18 +84,25 @@ impl Client {
         let place = self.core.place(caller, Kind::OtherStreams)?;
         let needs = || vec![Need::Read(request.range.clone())];
         let seen = self.fresh(caller, consistency, needs).await?;
-        Ok(RangeStream::new(self.clone(), place, request, seen))
+        Ok(RangeStream::new(self.clone(), caller.clone(), place, request, seen))
     }
 }
 
 impl RangeStream {
-    fn new(client: Client, place: Arc<Place>, request: RangeRequest, seen: Seen) -> RangeStream {
+    fn new(
+        client: Client,
+        caller: Caller,
+        place: Arc<Place>,
+        request: RangeRequest,
+        seen: Seen,
+    ) -> RangeStream {
         let Seen { view, asker } = seen;
         let (current, chunk_bytes) = (view.revision(), client.core.config.request_bytes_max);
         RangeStream {
             client,
             place,
             taken: None,
+            caller,
             asker,
             first: Some(view),
             rest: Some(request.range),
@@ -114,7 +122,7 @@ impl RangeStream {
     /// `Refusal::Compacted` and `AuthRevisionOld`, also in the middle; `Refusal::Future`; [`super::error::NotNow`].
     pub async fn next(&mut self) -> Option<Result<RangeChunk, Error>> {
         let rest = self.rest.take()?;
-        if let Err(refused) = self.client.core.still(&self.asker) {
+        if let Err(refused) = self.client.core.still(&self.caller, &self.asker) {
             return Some(Err(refused));
         }
         let view = match self.first.take() {

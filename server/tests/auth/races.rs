@@ -75,6 +75,28 @@ async fn a_stream_of_a_range_does_not_outlive_its_permission() {
     world.stop().await;
 }
 
+/// While auth is off everybody may read; what was begun then ends when it is turned on.
+#[tokio::test]
+async fn a_range_stream_does_not_outlive_the_time_without_auth() {
+    let world = World::populated().await;
+    let (client, root) = (world.client(), Caller::user("root"));
+    for n in 0..40 {
+        let put = PutRequest { key: bytes(&format!("a{n}")), value: bytes("v"), ..PutRequest::default() };
+        client.put(&root, put).await.expect("put");
+    }
+    client.auth_disable(&root).await.expect("disabled");
+    let nobody = Caller::default();
+    let range = RangeRequest::new(KeyRange::from_wire(bytes("a"), bytes("c")));
+    let mut stream = client.range_stream(&nobody, range, Consistency::Serializable).await.expect("allowed");
+    let first = stream.next().await.expect("a chunk").expect("no error");
+    assert!(first.end.is_none(), "there is more to come");
+    client.auth_enable(&nobody).await.expect("enabled");
+    let refused = stream.next().await.expect("an answer").expect_err("a refusal");
+    assert_eq!(refused, Refusal::AuthRevisionOld.into());
+    assert!(stream.next().await.is_none(), "that was the end");
+    world.stop().await;
+}
+
 /// The permission is asked for when the watcher is made; a running one goes on, as in etcd.
 #[tokio::test]
 async fn a_running_watcher_outlives_its_permission() {
