@@ -150,7 +150,8 @@ impl RangeStream {
             bytes_max: 2 * self.chunk_bytes,
         };
         self.taken = None;
-        let mut taken = self.place.borrow_answer(COPIES * request.bytes_max).await;
+        // A page may be one record longer.
+        let mut taken = self.place.borrow_answer(COPIES * (request.bytes_max + self.chunk_bytes)).await;
         let metrics = self.client.core.metrics.clone();
         let read = move |view: View| {
             let page = metrics.reads.range(|| view.page(&request))?;

@@ -11,6 +11,8 @@ use super::*;
 
 /// Small, so that a few hundred keys make many chunks.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
+/// More than the largest record that is put.
+const LARGEST_BYTES: usize = 15_100;
 
 async fn small_chunks(dir: &Path) -> Node {
     let config = Config { request_bytes_max: REQUEST_BYTES_MAX, ..Config::default() };
@@ -80,7 +82,7 @@ async fn read_all(
         let chunk = within("a chunk", stream.next()).await.expect("a chunk").expect("no error");
         sizes.push(chunk.kvs.len());
         let bytes: usize = chunk.kvs.iter().map(|kv| kv.key.len() + kv.value.len()).sum();
-        assert!(bytes <= 2 * REQUEST_BYTES_MAX + 16 * 15_100, "a chunk of {bytes} bytes");
+        assert!(bytes <= 2 * REQUEST_BYTES_MAX + LARGEST_BYTES, "a chunk of {bytes} bytes");
         kvs.extend(chunk.kvs);
         if let Some(end) = chunk.end {
             assert!(stream.next().await.is_none(), "nothing follows the last chunk");
@@ -155,6 +157,23 @@ async fn compaction_passes_a_stream_that_stalls() {
     let compacted = Refusal::Compacted { wanted: pinned, compacted: newest };
     assert_eq!(stream.next().await, Some(Err(compacted.into())));
     assert!(stream.next().await.is_none());
+    node.shutdown().await;
+}
+
+/// A chunk takes no more memory than was counted for it, also where large records follow small ones.
+#[tokio::test]
+async fn a_chunk_of_large_records_is_one_record_too_long_at_most() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = small_chunks(dir.path()).await;
+    let client = node.client();
+    for n in 0..120 {
+        let bytes = if n < 70 { 10 } else { 15_000 };
+        put_at(&client, &format!("k{n:03}"), &"v".repeat(bytes)).await;
+    }
+    let all = RangeRequest::new(everything());
+    let stream = client.range_stream(&anyone(), all, Consistency::Linearizable).await.expect("a stream");
+    let (sizes, kvs, end) = read_all(stream, async || {}).await;
+    assert_eq!((kvs.len(), end.count), (120, 120), "{sizes:?}");
     node.shutdown().await;
 }
 

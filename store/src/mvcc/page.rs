@@ -6,16 +6,18 @@
 //! ```text
 //!   live keys in key order ─ keys_max + 1 versions ─ records, until bytes_max is reached ─ page
 //! ```
+//! Records are fetched in lots of 1, 2, 4 … and 16. What a lot has beyond the bytes is dropped, so that a
+//! page is one record too long at most, however large those are that follow small ones.
 use bytes::Bytes;
 
 use super::history::{LiveKeys, Version, records};
 use super::moment::Moment;
 use crate::engine::Read;
-use crate::error::ReadError;
+use crate::error::{Fatal, ReadError};
 use crate::types::{Detail, KeyRange, KeyValue};
 
-/// Records fetched together; a page may exceed its bytes by one such batch.
-const TOGETHER: usize = 16;
+/// Most records fetched together.
+const TOGETHER_MAX: usize = 16;
 
 /// A read of a part of a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub struct PageRequest {
     pub detail: Detail,
     /// Most records; at least one.
     pub keys_max: usize,
-    /// Ends the page once it has so many bytes.
+    /// Ends the page with the record that brings it to so many bytes.
     pub bytes_max: usize,
 }
 
@@ -59,23 +61,39 @@ impl<R: Read> Moment<'_, R> {
             found.push(next);
         }
         drop(live);
-        let mut bytes = 0;
-        for part in found.chunks(TOGETHER) {
-            if bytes >= request.bytes_max && !page.kvs.is_empty() {
-                page.more = true;
-                break;
-            }
-            let kvs = match request.detail {
-                Detail::Full => records(self.rows, part.iter().map(|(_, version)| version))?,
-                Detail::KeysOnly | Detail::CountOnly => {
-                    part.iter().map(|(key, version)| version.without_value(key.clone())).collect()
+        let (mut rest, mut together) = (&found[..], 1);
+        while !rest.is_empty() && !page.is_full(request.bytes_max) {
+            let (lot, behind) = rest.split_at(together.min(rest.len()));
+            for kv in self.lot(lot, request.detail)? {
+                match page.is_full(request.bytes_max) {
+                    true => break,
+                    false => page.push(kv),
                 }
-            };
-            bytes += kvs.iter().map(kv_bytes).sum::<usize>();
-            page.kvs.extend(kvs);
+            }
+            (rest, together) = (behind, (2 * together).min(TOGETHER_MAX));
         }
-        page.bytes = bytes;
+        page.more |= page.kvs.len() < found.len();
         Ok(page)
+    }
+
+    fn lot(&self, lot: &[(Bytes, Version)], detail: Detail) -> Result<Vec<KeyValue>, Fatal> {
+        match detail {
+            Detail::Full => records(self.rows, lot.iter().map(|(_, version)| version)),
+            Detail::KeysOnly | Detail::CountOnly => {
+                Ok(lot.iter().map(|(key, version)| version.without_value(key.clone())).collect())
+            }
+        }
+    }
+}
+
+impl Page {
+    fn is_full(&self, bytes_max: usize) -> bool {
+        !self.kvs.is_empty() && self.bytes >= bytes_max
+    }
+
+    fn push(&mut self, kv: KeyValue) {
+        self.bytes += kv_bytes(&kv);
+        self.kvs.push(kv);
     }
 }
 
