@@ -4,8 +4,9 @@
 //!   10 keys ─ 20 ─ 40 ─ … twice as many while a chunk stays under half of the largest request,
 //!   half as many above twice of it … ─ the last chunk: header, count, whether there is more
 //! ```
-//! The revision is fixed by the first chunk; each chunk is read from the newest view at that revision.
-//! So a reader that stalls holds nothing back from compaction, and is told when compaction passes it.
+//! The revision is fixed when the stream is opened; each chunk is read from the newest view at that
+//! revision. So a reader that stalls, or never begins, holds nothing back from compaction, and is told when
+//! compaction passes it.
 use std::sync::Arc;
 
 use bramble_store::auth::Need;
@@ -17,7 +18,7 @@ use super::answers::{Caller, Consistency, Header};
 use super::budget::{Kind, Loan, Place};
 use super::client::Client;
 use super::core::View;
-use super::error::Error;
+use super::error::{Error, Refusal};
 use super::reads::COPIES;
 
 /// Keys of the first chunk; etcd's number.
@@ -53,8 +54,6 @@ pub struct RangeStream {
     caller: Caller,
     /// Who was found to have the right; a stream does not outlive a change of it.
     asker: Asker,
-    /// The view of the first chunk, until it is read: what was current when the stream was opened.
-    first: Option<View>,
     /// What is not read yet; `None` after the last chunk or an error.
     rest: Option<KeyRange>,
     detail: Detail,
@@ -104,7 +103,6 @@ impl RangeStream {
             taken: None,
             caller,
             asker,
-            first: Some(view),
             rest: Some(request.range),
             detail: request.detail,
             read_at: if request.revision <= 0 { current } else { request.revision },
@@ -122,25 +120,24 @@ impl RangeStream {
     /// `Refusal::Compacted` and `AuthRevisionOld`, also in the middle; `Refusal::Future`; [`super::error::NotNow`].
     pub async fn next(&mut self) -> Option<Result<RangeChunk, Error>> {
         let rest = self.rest.take()?;
-        if let Err(refused) = self.client.core.still(&self.caller, &self.asker) {
-            return Some(Err(refused));
-        }
-        let view = match self.first.take() {
-            Some(view) => view,
-            None => match self.client.core.view() {
-                Ok(view) => view,
-                Err(stopped) => return Some(Err(stopped.into())),
-            },
-        };
-        Some(match self.detail {
-            Detail::CountOnly => {
-                self.count(view, rest).await.map(|count| self.last(Vec::new(), false, count))
-            }
-            Detail::Full | Detail::KeysOnly => self.chunk(view, rest).await,
-        })
+        Some(self.read(rest).await)
     }
 
-    async fn chunk(&mut self, view: View, rest: KeyRange) -> Result<RangeChunk, Error> {
+    async fn read(&mut self, rest: KeyRange) -> Result<RangeChunk, Error> {
+        self.client.core.still(&self.caller, &self.asker)?;
+        if self.read_at > self.current {
+            return Err(Refusal::Future { wanted: self.read_at, current: self.current }.into());
+        }
+        match self.detail {
+            Detail::CountOnly => {
+                let count = self.count(self.client.core.view()?, rest).await?;
+                Ok(self.last(Vec::new(), false, count))
+            }
+            Detail::Full | Detail::KeysOnly => self.chunk(rest).await,
+        }
+    }
+
+    async fn chunk(&mut self, rest: KeyRange) -> Result<RangeChunk, Error> {
         let keys_max = self.chunk_keys.min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let request = PageRequest {
             range: rest.clone(),
@@ -152,6 +149,8 @@ impl RangeStream {
         self.taken = None;
         // A page may be one record longer.
         let mut taken = self.place.borrow_answer(COPIES * (request.bytes_max + self.chunk_bytes)).await;
+        // Not before: what it sees stays on the disk, and the wait for room has no end.
+        let view = self.client.core.view()?;
         let metrics = self.client.core.metrics.clone();
         let read = move |view: View| {
             let page = metrics.reads.range(|| view.page(&request))?;

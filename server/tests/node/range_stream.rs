@@ -177,6 +177,25 @@ async fn a_chunk_of_large_records_is_one_record_too_long_at_most() {
     node.shutdown().await;
 }
 
+/// Nor does one that is opened and never read.
+#[tokio::test]
+async fn compaction_passes_a_stream_that_has_not_begun() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = small_chunks(dir.path()).await;
+    let client = node.client();
+    let pinned = put_at(&client, "k", "v").await;
+    let caller = anyone();
+    let open = || client.range_stream(&caller, RangeRequest::new(everything()), Default::default());
+    let (mut in_time, mut late) = (open().await.expect("a stream"), open().await.expect("a stream"));
+    let newest = put_at(&client, "k", "w").await;
+    let whole = in_time.next().await.expect("a chunk").expect("no error");
+    assert_eq!(whole.kvs[0].value, "v", "the revision is the one of the opening");
+    client.compact(&anyone(), newest, false).await.expect("compacted");
+    let compacted = Refusal::Compacted { wanted: pinned, compacted: newest };
+    assert_eq!(late.next().await, Some(Err(compacted.into())));
+    node.shutdown().await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_streamed_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -196,6 +215,9 @@ async fn what_cannot_be_streamed_is_refused() {
     let later = RangeRequest { revision: 9, ..all() };
     let mut stream = client.range_stream(&anyone(), later, Default::default()).await.expect("a stream");
     let future = Refusal::Future { wanted: 9, current: 1 };
-    assert_eq!(stream.next().await, Some(Err(future.into())));
+    for _ in 0..9 {
+        put_at(&client, "k", "v").await;
+    }
+    assert_eq!(stream.next().await, Some(Err(future.into())), "what was the future when it was opened");
     node.shutdown().await;
 }
