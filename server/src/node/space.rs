@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use bramble_store::command::{Action, AlarmChange};
 use bramble_store::types::AlarmKind;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use super::core::Core;
 use super::error::{Error, Refusal};
@@ -35,7 +35,7 @@ pub(super) struct Space {
     quota_bytes: Option<u64>,
     /// The size when it was last looked at, and the cost of what was admitted since.
     estimate: AtomicU64,
-    /// One raises the alarm, the others wait for it.
+    /// One raises the alarm; the others are refused at once.
     raising: Mutex<()>,
     raised: Notify,
 }
@@ -67,6 +67,11 @@ impl Space {
         size < quota
     }
 
+    /// Begins to raise the alarm, unless somebody does already.
+    fn raise(&self) -> Option<MutexGuard<'_, ()>> {
+        self.raising.try_lock().ok()
+    }
+
     /// Whether writes may come back.
     fn has_room(&self, size: u64) -> bool {
         self.quota_bytes.is_none_or(|quota| size < quota - quota / MARGIN)
@@ -96,9 +101,8 @@ impl Core {
     }
 
     async fn raise_alarm(&self) {
-        let _one = self.space.raising.lock().await;
-        let raised = self.view().is_ok_and(|view| view.over_quota(self.ids.member));
-        if raised {
+        let Some(_raising) = self.space.raise() else { return };
+        if self.view().is_ok_and(|view| view.over_quota(self.ids.member)) {
             return;
         }
         let (size, quota) = (self.db_bytes(), self.config.quota_bytes);
@@ -115,26 +119,27 @@ impl Core {
 /// Gives back space and clears the alarm, for as long as the node runs.
 pub(super) async fn keep(core: Arc<Core>) {
     let mut scrubbed = core.scrubbed.clone();
-    let (mut pause, mut reclaim) = (LOOK_OFTEN, true);
+    let mut reclaim = Reclaim::new();
     loop {
         tokio::select! {
-            () = core.space.raised.notified() => reclaim = true,
+            () = core.space.raised.notified() => reclaim.erased = true,
             changed = scrubbed.changed() => match changed {
-                Ok(()) => reclaim = true,
+                Ok(()) => reclaim.erased = true,
                 Err(_) => return,
             },
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(reclaim.pause()) => {}
         }
         let Ok(view) = core.view() else { return };
         let over = view.over_quota(core.ids.member);
         // Not pinned while space is given back: what it sees would stay.
         drop(view);
-        pause = if over { LOOK_OFTEN } else { LOOK_SELDOM };
+        reclaim.look(over);
         if !over {
             continue;
         }
-        if std::mem::take(&mut reclaim) && !core.space.has_room(core.db_bytes()) {
-            give_back(&core).await;
+        if reclaim.erased && !core.space.has_room(core.db_bytes()) {
+            // One that found no place in the queue is asked for again at the next look.
+            reclaim.erased = !give_back(&core).await;
         }
         if core.space.has_room(core.db_bytes()) {
             clear_alarm(&core).await;
@@ -142,14 +147,40 @@ pub(super) async fn keep(core: Arc<Core>) {
     }
 }
 
-async fn give_back(core: &Core) {
+/// What is known of the space that could be given back.
+struct Reclaim {
+    /// The alarm was raised when it was last looked at.
+    over: bool,
+    /// There may be something to give back: never looked for under this alarm, or erased since.
+    erased: bool,
+}
+
+impl Reclaim {
+    fn new() -> Reclaim {
+        Reclaim { over: false, erased: true }
+    }
+
+    /// The alarm is raised, or is not. Who raised it may not be there to tell: its client may have gone.
+    fn look(&mut self, over: bool) {
+        self.erased |= over && !self.over;
+        self.over = over;
+    }
+
+    /// Until the next look.
+    fn pause(&self) -> Duration {
+        if self.over { LOOK_OFTEN } else { LOOK_SELDOM }
+    }
+}
+
+/// False when it was not begun: too many wait for one.
+async fn give_back(core: &Core) -> bool {
     let (begun, before) = (Instant::now(), core.db_bytes());
-    if let Some(done) = core.chores.defragment()
-        && done.await.is_ok()
-    {
+    let Some(done) = core.chores.defragment() else { return false };
+    if done.await.is_ok() {
         let (after, took_ms) = (core.db_bytes(), begun.elapsed().as_millis());
         tracing::info!(before, after, took_ms, "space was given back because the quota is used up");
     }
+    true
 }
 
 async fn clear_alarm(core: &Core) {
@@ -184,6 +215,29 @@ mod tests {
         assert!(admits(499, 500));
         assert!(!admits(u64::MAX, u64::MAX));
         assert!(!admits(1, 999) && admits(1, 998));
+    }
+
+    #[test]
+    fn space_is_looked_for_whenever_the_alarm_is_raised_whoever_is_there_to_tell() {
+        let mut reclaim = Reclaim::new();
+        reclaim.look(true);
+        assert!(reclaim.erased, "also at the start");
+        reclaim.erased = false;
+        reclaim.look(true);
+        assert!(!reclaim.erased && reclaim.pause() == LOOK_OFTEN, "the same alarm");
+        reclaim.look(false);
+        assert!(!reclaim.erased && reclaim.pause() == LOOK_SELDOM);
+        reclaim.look(true);
+        assert!(reclaim.erased, "another alarm");
+    }
+
+    #[test]
+    fn one_raises_the_alarm_and_nobody_waits_for_it() {
+        let space = Space::new(1000);
+        let raising = space.raise();
+        assert!(raising.is_some() && space.raise().is_none());
+        drop(raising);
+        assert!(space.raise().is_some(), "it failed, perhaps: the next one tries");
     }
 
     #[test]
