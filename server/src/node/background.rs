@@ -35,7 +35,7 @@ pub(super) enum Chore {
 /// Who may wait for one defragmentation; more are refused.
 const DEFRAGMENTS_MAX: usize = 64;
 
-/// Chores that may wait. Full: a look is dropped (one is coming anyway), a flush is refused.
+/// Chores that may wait, one look among them at most. Full: a flush is refused.
 const CHORES_MAX: usize = 64;
 /// It looks at least this often.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -44,6 +44,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(super) struct Chores {
     queue: SyncSender<Chore>,
+    /// A look is in the queue: it stands for all that are asked for until the thread takes it.
+    looking: Arc<AtomicBool>,
     stopping: Arc<AtomicBool>,
     /// Those who wait for the next defragmentation. It is in the queue when there is anyone.
     defragments: Arc<Mutex<Vec<oneshot::Sender<()>>>>,
@@ -54,12 +56,23 @@ impl Chores {
     pub(super) fn queue() -> (Chores, Receiver<Chore>) {
         let (queue, chores) = sync_channel(CHORES_MAX);
         let (stopping, defragments, defragmenting) = (Arc::default(), Arc::default(), Arc::default());
-        (Chores { queue, stopping, defragments, defragmenting }, chores)
+        let looking = Arc::default();
+        (Chores { queue, looking, stopping, defragments, defragmenting }, chores)
     }
 
     /// Asks for a look.
     pub(super) fn nudge(&self) {
-        let _ = self.queue.try_send(Chore::Look);
+        if !self.looking.swap(true, Ordering::SeqCst) && self.queue.try_send(Chore::Look).is_err() {
+            self.looking.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// A chore was taken from the queue. What is found from here on is found by the look, if it is one.
+    fn taken(&self, chore: Chore) -> Chore {
+        if matches!(chore, Chore::Look) {
+            self.looking.store(false, Ordering::SeqCst);
+        }
+        chore
     }
 
     /// Asks for a flush; `None` when too many wait already.
@@ -131,7 +144,7 @@ impl Background {
         let mut durable = None;
         loop {
             let chore = match chores.recv_timeout(LOOK_EVERY) {
-                Ok(chore) => chore,
+                Ok(chore) => self.chores.taken(chore),
                 Err(RecvTimeoutError::Timeout) => Chore::Look,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
@@ -185,7 +198,7 @@ impl Background {
     fn between_parts(&self, chores: &Receiver<Chore>, durable: &mut Option<LogId>) -> Result<bool, Fatal> {
         while let Ok(chore) = chores.try_recv() {
             // Those who wait for another defragmentation are found when this one is done.
-            if let Chore::Flush(asked) = chore
+            if let Chore::Flush(asked) = self.chores.taken(chore)
                 && !self.flush_for(asked, durable)?
             {
                 return Ok(false);
@@ -231,5 +244,28 @@ impl Background {
             }
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_leave_the_queue_to_others() {
+        let (chores, queue) = Chores::queue();
+        for _ in 0..2 * CHORES_MAX {
+            chores.nudge();
+        }
+        let flushes: Vec<_> = std::iter::from_fn(|| chores.flush()).collect();
+        assert_eq!(flushes.len(), CHORES_MAX - 1, "one look, and nobody else");
+        let taken = || chores.taken(queue.try_recv().expect("a chore"));
+        assert!(matches!(taken(), Chore::Look));
+        chores.nudge();
+        let rest: Vec<_> = (1..CHORES_MAX).map(|_| taken()).collect();
+        assert!(rest.iter().all(|chore| matches!(chore, Chore::Flush(_))));
+        assert!(matches!(taken(), Chore::Look), "asked for after the first one was taken");
+        chores.nudge();
+        assert!(matches!(taken(), Chore::Look), "and so is every other");
     }
 }

@@ -2,6 +2,7 @@
 //! services are this client plus conversion, so embedders and the wire cannot drift apart.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bramble_store::auth::{Need, needs_of_txn};
 use bramble_store::command::Action;
@@ -12,7 +13,7 @@ use bramble_store::types::{
     DeleteReply, DeleteRequest, LeaseId, PutReply, PutRequest, RangeReply, RangeRequest, TxnReply, TxnRequest,
 };
 use bramble_store::watch::StreamId;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::access::Seen;
 pub use super::answers::{
@@ -34,6 +35,8 @@ use super::{members, status};
 use crate::metrics::Metrics;
 use crate::trace;
 
+/// Pause before a flush is asked for again that found no place in the queue.
+const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(10);
 /// The longest time to live of a lease, seconds; etcd's number.
 const TTL_MAX_S: i64 = 9_000_000_000;
 
@@ -165,7 +168,14 @@ impl Client {
             waited = scrubbed.wait_for(|done| *done >= revision) => waited.map(drop).map_err(|_| Unknown::Stopped)?,
             () = self.stopped() => return Err(Unknown::Stopped.into()),
         }
-        let flushed = self.core.chores.flush().ok_or(NotNow::TooManyRequests)?;
+        // It is applied: a full queue is no refusal any more.
+        let flushed = loop {
+            match self.core.chores.flush() {
+                Some(flushed) => break flushed,
+                None if self.core.alive().is_err() => return Err(Unknown::Stopped.into()),
+                None => sleep(QUEUE_FULL_PAUSE).await,
+            }
+        };
         Ok(flushed.await.map_err(|_| Unknown::Stopped)?)
     }
 

@@ -78,3 +78,30 @@ async fn the_only_member_leads_and_nobody_else_can() {
     }
     node.shutdown().await;
 }
+
+/// What is applied is not answered as if it had not been: who finds many waiting for a flush waits, too.
+#[tokio::test]
+async fn compactions_wait_for_their_flush_however_many_they_are() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = start(dir.path()).await;
+    let client = node.client();
+    for n in 0..300 {
+        put_at(&client, "k", &n.to_string()).await;
+    }
+    // Begun one after the other, so that none is below the one before, and waited for together.
+    let mut asked = tokio::task::JoinSet::new();
+    for revision in 2..300 {
+        let client = client.clone();
+        asked.spawn(async move { client.compact(&anyone(), revision, true).await });
+    }
+    let mut applied = 0;
+    for done in within("compacting", asked.join_all()).await {
+        match done {
+            Ok(_) => applied += 1,
+            Err(error) => assert!(matches!(error, Error::Refused(Refusal::Compacted { .. })), "{error:?}"),
+        }
+    }
+    println!("{applied} compactions were waited for");
+    assert!(applied > 64, "{applied}");
+    node.shutdown().await;
+}
