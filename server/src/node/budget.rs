@@ -290,10 +290,32 @@ impl Place {
         self.share.most(kind)
     }
 
-    /// Stands in line for more answer bytes than there are now, until `deadline`.
-    pub async fn line(&self, deadline: Instant) -> Option<Turn<'_>> {
-        let first = timeout_at(deadline, self.share.budget.line.lock()).await.ok()?;
-        Some(Turn { place: self, _first: first })
+    /// Waits until `amount` answer bytes could be taken, or as many as the connection may ever have, and
+    /// it is this place's turn; `None` when that took until `deadline`. Who has its turn keeps it, unless
+    /// its own connection has taken too much: for that, nobody else waits.
+    pub async fn turn<'a>(
+        &'a self,
+        mut held: Option<Turn<'a>>,
+        amount: usize,
+        deadline: Instant,
+    ) -> Option<Turn<'a>> {
+        let (n, budget) = (Kind::AnswerBytes as usize, &self.share.budget);
+        let most = self.most(Kind::AnswerBytes);
+        let amount = amount.min(most);
+        let fits = |used: &AtomicUsize, most| used.load(Ordering::Relaxed) + amount <= most;
+        while Instant::now() < deadline {
+            match held {
+                _ if !fits(&self.share.used[n], most) => held = None,
+                None => {
+                    held = Some(Turn(timeout_at(deadline, budget.line.lock()).await.ok()?));
+                    continue;
+                }
+                Some(turn) if fits(&budget.used[n], budget.limits[n].all) => return Some(turn),
+                Some(_) => {}
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        None
     }
 }
 
@@ -331,29 +353,7 @@ impl Drop for Loan {
 }
 
 /// The first place in the line.
-pub struct Turn<'a> {
-    place: &'a Place,
-    _first: MutexGuard<'a, ()>,
-}
-
-impl Turn<'_> {
-    /// Waits until `amount` answer bytes could be taken, or as many as the connection may ever have;
-    /// false when that took until `deadline`.
-    pub async fn room(&self, amount: usize, deadline: Instant) -> bool {
-        let (n, share) = (Kind::AnswerBytes as usize, &self.place.share);
-        let most = share.most(Kind::AnswerBytes);
-        let amount = amount.min(most);
-        while Instant::now() < deadline {
-            let own = share.used[n].load(Ordering::Relaxed) + amount;
-            let all = share.budget.used[n].load(Ordering::Relaxed) + amount;
-            if own <= most && all <= share.budget.limits[n].all {
-                return true;
-            }
-            sleep(LOOK_EVERY).await;
-        }
-        false
-    }
-}
+pub struct Turn<'a>(#[expect(dead_code, reason = "held until it is dropped")] MutexGuard<'a, ()>);
 
 #[cfg(test)]
 mod tests {
@@ -445,21 +445,39 @@ mod tests {
         let place = |share: &Arc<Share>| share.place(Kind::Requests).expect("a place");
         let (big, first, second) = (place(&share), place(&share), place(&share));
         assert!(big.take(Kind::AnswerBytes, 9));
-        let deadline = Instant::now() + Duration::from_secs(1);
-        let turn = first.line(deadline).await.expect("nobody is before it");
-        assert!(turn.room(1, deadline).await, "there is room for 1");
-        assert!(second.line(deadline).await.is_none(), "the first has not had its turn");
-        let deadline = Instant::now() + Duration::from_secs(1);
-        assert!(!turn.room(2, deadline).await, "nobody gave anything back");
-        let deadline = Instant::now() + Duration::from_secs(1);
+        let soon = || Instant::now() + Duration::from_secs(1);
+        let turn = first.turn(None, 1, soon()).await.expect("there is room for 1");
+        assert!(second.turn(None, 1, soon()).await.is_none(), "the first has not had its turn");
+        let turn = first.turn(Some(turn), 1, soon()).await.expect("it keeps its turn");
+        assert!(first.turn(Some(turn), 2, soon()).await.is_none(), "nobody gave anything back");
         let giving = async {
             sleep(Duration::from_millis(100)).await;
             drop(big);
         };
-        let (roomy, ()) = tokio::join!(turn.room(1_000, deadline), giving);
-        assert!(roomy, "as much as it may ever have");
-        drop(turn);
-        assert!(second.line(deadline).await.is_some());
+        let (turn, ()) = tokio::join!(first.turn(None, 1_000, soon()), giving);
+        drop(turn.expect("as much as it may ever have"));
+        assert!(second.turn(None, 1, soon()).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_room_that_another_connection_has_used_up_for_itself() {
+        let budget = small();
+        let shares = [budget.connection(), budget.connection()].map(|share| share.expect("a share"));
+        let [hog, waits] = [0, 0].map(|n: usize| shares[n].place(Kind::Requests).expect("a place"));
+        let other = shares[1].place(Kind::Requests).expect("a place");
+        assert!(hog.take(Kind::AnswerBytes, 6));
+        let soon = || Instant::now() + Duration::from_secs(1);
+        let (none, turn) = tokio::join!(waits.turn(None, 1, soon()), async {
+            sleep(Duration::from_millis(100)).await;
+            other.turn(None, 3, soon()).await
+        });
+        assert!(none.is_none(), "its connection has all that it may have");
+        assert!(turn.is_some(), "there was room for others meanwhile");
+        let (none, second) = tokio::join!(
+            waits.turn(None, 1, soon()),
+            other.turn(turn, 5, Instant::now() + Duration::from_millis(100))
+        );
+        assert!(none.is_none() && second.is_none(), "10 is the most that all may have");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A read does not know how large its answer will be, so it takes room as it goes. When there is no
 //! more it stops and gives everything back; then it waits in line until what it needed, and as much
-//! again, is free, and begins anew. An answer that is larger than a connection may ever have is refused.
+//! again, is free, and begins anew. What its own connection has taken it waits for outside the line. An answer that is larger than a connection may ever have is refused.
 use std::cell::Cell;
 use std::sync::{Arc, Weak};
 
@@ -118,17 +118,15 @@ impl Core {
             place.count_refusal(Kind::AnswerBytes);
             NotNow::TooManyRequests
         };
-        let turn = place.line(deadline).await.ok_or_else(too_many)?;
         let most = place.most(Kind::AnswerBytes);
-        let mut needed = needed * COPIES;
+        let (mut needed, mut turn) = (needed * COPIES, None);
         loop {
             if needed > most {
                 place.count_refusal(Kind::AnswerBytes);
                 return Err(NotNow::AnswerTooLarge { bytes: needed / COPIES, max: most / COPIES }.into());
             }
-            if !turn.room(needed.saturating_mul(2), deadline).await {
-                return Err(too_many().into());
-            }
+            let first = place.turn(turn.take(), needed.saturating_mul(2), deadline).await;
+            turn = Some(first.ok_or_else(too_many)?);
             match self.try_read(place, self.view()?, Size::Large, read.clone(), deadline).await? {
                 Ok(answer) => return Ok(answer),
                 Err(reached) => needed = needed.max(reached * COPIES),
