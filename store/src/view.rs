@@ -1,5 +1,6 @@
 //! The state at one moment, pinned: every answer from one view belongs to one revision. It composes what
 //! does not know each other, as `state` does for writes.
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -192,6 +193,18 @@ impl<V: Read> ReadView<V> {
         lease::all(self.rows())
     }
 
+    /// All leases as far as there is `room` for them; `None` when it does not suffice.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn leases_within(&self, room: Room<'_>) -> Result<Option<Vec<Lease>>, Fatal> {
+        let mut leases = Vec::new();
+        let all = lease::each::<_, Fatal>(self.rows(), |lease| {
+            Ok(keep_within(&mut leases, lease, size_of::<Lease>(), room))
+        })?;
+        Ok(all.is_continue().then_some(leases))
+    }
+
     /// The keys that hang on a lease, ascending; none for an unknown lease.
     ///
     /// # Errors
@@ -199,6 +212,28 @@ impl<V: Read> ReadView<V> {
     pub fn lease_keys(&self, id: LeaseId) -> Result<Vec<Bytes>, Fatal> {
         lease::keys(self.rows(), id)
     }
+
+    /// As [`ReadView::lease_keys`], as far as there is `room` for them; `None` when it does not suffice.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn lease_keys_within(&self, id: LeaseId, room: Room<'_>) -> Result<Option<Vec<Bytes>>, Fatal> {
+        let mut keys = Vec::new();
+        let all = lease::each_key::<_, Fatal>(self.rows(), id, |key| {
+            let bytes = size_of::<Bytes>() + key.len();
+            Ok(keep_within(&mut keys, Bytes::copy_from_slice(key), bytes, room))
+        })?;
+        Ok(all.is_continue().then_some(keys))
+    }
+}
+
+/// Keeps what is found; breaks when there is no room for it.
+fn keep_within<T>(kept: &mut Vec<T>, found: T, bytes: usize, room: Room<'_>) -> ControlFlow<()> {
+    if !room(bytes) {
+        return ControlFlow::Break(());
+    }
+    kept.push(found);
+    ControlFlow::Continue(())
 }
 
 /// What it tells of users and roles.
@@ -304,8 +339,8 @@ pub(crate) fn permit<R: Read>(gate: &Gate<'_, R>, origin: &Origin, need: &Need) 
         Err(ReadError::Refused(_)) => {}
         done => return done,
     }
-    for key in lease::keys(gate.rows, id)? {
-        gate.keys(origin, to, &KeyRange::single(key))?;
-    }
-    Ok(())
+    let all = lease::each_key(gate.rows, id, |key| {
+        gate.keys(origin, to, &KeyRange::single(Bytes::copy_from_slice(key))).map(ControlFlow::Continue)
+    });
+    all.map(drop)
 }

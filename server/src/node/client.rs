@@ -280,19 +280,22 @@ impl Client {
                 (false, _) => self.core.leases.changed().await,
             }
         };
-        let needs = if keys { vec![Need::ReadLease(id)] } else { Vec::new() };
-        let Seen { view, .. } = self.core.permitted(caller, &needs).await?;
-        let failed = |fatal| self.core.failed(&fatal);
-        let lease = view.lease(id).map_err(failed)?;
-        let body = match left.zip(lease) {
-            None => Remaining { ttl_s: -1, ..Remaining::default() },
-            Some((left, lease)) => Remaining {
-                ttl_s: left.as_secs() as i64,
-                granted_ttl_s: lease.ttl_s,
-                keys: if keys { view.lease_keys(id).map_err(failed)? } else { Vec::new() },
-            },
+        let Seen { view, asker } = self.core.permitted(caller, &[]).await?;
+        let read = move |view: &View, room: Room<'_>| {
+            let keys = if keys { leases::read_keys(view, &asker, id, room)? } else { Some(Vec::new()) };
+            let Some(keys) = keys else { return Ok(None) };
+            let body = match left.zip(view.lease(id)?) {
+                None => Remaining { ttl_s: -1, ..Remaining::default() },
+                Some((left, lease)) => {
+                    Remaining { ttl_s: left.as_secs() as i64, granted_ttl_s: lease.ttl_s, keys }
+                }
+            };
+            Ok(Some((view.revision(), body)))
         };
-        Ok(self.answer(view.revision(), body))
+        let place = self.core.place(caller, Kind::Requests)?;
+        let size = if keys { Size::Large } else { Size::Small };
+        let (revision, body) = self.core.read(&place, view, size, read).await?;
+        Ok(self.answer(revision, body))
     }
 
     /// All leases, soonest to expire first on the leader.
@@ -300,21 +303,15 @@ impl Client {
     /// # Errors
     /// [`NotNow`].
     pub async fn leases(&self, caller: &Caller) -> Result<Answer<Vec<LeaseId>>, Error> {
-        let seen = self.core.permitted(caller, &[Need::User]).await?;
-        if seen.asker.is_some() {
-            let all = seen.view.leases().map_err(|fatal| self.core.failed(&fatal))?;
-            let needs: Vec<Need> = all.iter().map(|lease| Need::ReadLease(lease.id)).collect();
-            self.core.permit(&seen, &needs)?;
-        }
-        let view = seen.view;
-        let ids = match self.core.leases.by_expiry() {
-            Some(ids) => ids,
-            None => {
-                let leases = view.leases().map_err(|fatal| self.core.failed(&fatal))?;
-                leases.iter().map(|lease| lease.id).collect()
-            }
+        let Seen { view, asker } = self.core.permitted(caller, &[Need::User]).await?;
+        let clock = self.core.leases.clone();
+        let read = move |view: &View, room: Room<'_>| {
+            let ids = leases::list(&clock, view, &asker, room)?;
+            Ok(ids.map(|ids| (view.revision(), ids)))
         };
-        Ok(self.answer(view.revision(), ids))
+        let place = self.core.place(caller, Kind::Requests)?;
+        let (revision, ids) = self.core.read(&place, view, Size::Large, read).await?;
+        Ok(self.answer(revision, ids))
     }
 
     /// The members, by id. The header has no revision, as in etcd.

@@ -3,20 +3,26 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bramble_store::auth::Need;
 use bramble_store::command::Action;
+use bramble_store::error::ReadError;
 use bramble_store::lease::deadlines::Deadlines;
 use bramble_store::seams::Clock;
-use bramble_store::store::LeaseEffect;
+use bramble_store::store::{LeaseEffect, Room};
 use bramble_store::types::LeaseId;
+use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::sync::Notify;
 
-use super::core::Core;
+use super::access::Asker;
+use super::core::{Core, View};
 use super::error::Error;
 use crate::raft::Standing;
 
 /// Time between two looks for expired leases.
 const SCAN_EVERY: Duration = Duration::from_millis(500);
+/// What a lease takes while all are listed: its deadline and id, and its id.
+const LISTED_BYTES: usize = size_of::<(Duration, LeaseId)>() + size_of::<LeaseId>();
 /// Leases revoked in one look.
 const SCAN_MAX: usize = 500;
 /// Time between two checkpoints of a lease; etcd's number.
@@ -102,10 +108,20 @@ impl LeaseClock {
         (deadlines.leading(), deadlines.remaining(id, self.clock.now()))
     }
 
-    /// All leases, soonest to end first; `None` when this node does not lead.
-    pub(super) fn by_expiry(&self) -> Option<Vec<LeaseId>> {
+    /// All leases, soonest to end first, as far as there is room for them; `None` when this node does not
+    /// lead. The apply thread waits for the lock: it is held to copy, not to sort.
+    fn by_expiry(&self, room: Room<'_>) -> Option<Option<Vec<LeaseId>>> {
         let deadlines = self.lock();
-        deadlines.leading().then(|| deadlines.by_expiry())
+        if !deadlines.leading() {
+            return None;
+        }
+        if !room(deadlines.len() * LISTED_BYTES) {
+            return Some(None);
+        }
+        let mut order: Vec<_> = deadlines.all().collect();
+        drop(deadlines);
+        order.sort_unstable();
+        Some(Some(order.into_iter().map(|(_, id)| id).collect()))
     }
 
     /// Waits until a lease was revoked or leading changed, or a little while.
@@ -195,6 +211,41 @@ pub(super) async fn take_back_checkpoint(core: &Core, id: LeaseId) -> Result<(),
     let term = core.raft.standing().term;
     let forget = Action::LeaseCheckpoint { remaining: vec![(id, 0)] };
     core.propose_fenced(forget, term).await.map(drop)
+}
+
+/// All leases for who asks, soonest to end first where that is known, as far as there is room for them.
+pub(super) fn list(
+    clock: &LeaseClock,
+    view: &View,
+    asker: &Asker,
+    room: Room<'_>,
+) -> Result<Option<Vec<LeaseId>>, ReadError> {
+    let ordered = match clock.by_expiry(room) {
+        Some(None) => return Ok(None),
+        Some(Some(ids)) => Some(ids),
+        None => None,
+    };
+    if asker.is_none() && ordered.is_some() {
+        return Ok(ordered);
+    }
+    let Some(leases) = view.leases_within(room)? else { return Ok(None) };
+    if let Some(origin) = asker {
+        leases.iter().try_for_each(|lease| view.permit(origin, &Need::ReadLease(lease.id)))?;
+    }
+    Ok(ordered.or_else(|| Some(leases.iter().map(|lease| lease.id).collect())))
+}
+
+/// The keys on a lease for who asks, as far as there is room for them.
+pub(super) fn read_keys(
+    view: &View,
+    asker: &Asker,
+    id: LeaseId,
+    room: Room<'_>,
+) -> Result<Option<Vec<Bytes>>, ReadError> {
+    if let Some(origin) = asker {
+        view.permit(origin, &Need::ReadLease(id))?;
+    }
+    Ok(view.lease_keys_within(id, room)?)
 }
 
 /// The shortest time to live: one and a half election timeouts, in whole seconds.

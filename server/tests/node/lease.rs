@@ -2,6 +2,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bramble_server::config::Profile;
+use bramble_server::node::budget::{Budget, Kind};
 use bramble_server::node::error::Error;
 use bramble_store::error::{Invalid, Refusal};
 use bramble_store::types::{EventKind, LeaseId, PutRequest};
@@ -218,5 +220,41 @@ async fn without_checkpoints_a_restart_gives_the_whole_time() {
     node.shutdown().await;
     let (node, _clock) = by_hand(dir.path(), false).await;
     assert!(left_of(&node, LeaseId(1)).await >= 1000);
+    node.shutdown().await;
+}
+
+/// A lease may have any number of keys, and there may be any number of leases: what is told of them is
+/// counted like any other answer.
+#[tokio::test]
+async fn what_is_told_of_leases_is_counted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = start(dir.path()).await;
+    let client = node.client();
+    for id in 1..=300 {
+        client.lease_grant(&anyone(), LeaseId(id), 600).await.expect("granted");
+    }
+    let key_bytes = 200;
+    for n in 0..50 {
+        hang(&client, &format!("{n:0key_bytes$}"), LeaseId(7)).await;
+    }
+    let budget = Budget::new(Profile::Default);
+    let share = budget.connection().expect("a connection");
+    let counted = || Caller { place: share.place(Kind::Requests), ..anyone() };
+    let used = || budget.usage(Kind::AnswerBytes).used;
+
+    let caller = counted();
+    let told = client.lease_time_to_live(&caller, LeaseId(7), true).await.expect("answered").body;
+    assert_eq!(told.keys.len(), 50);
+    assert!((50 * key_bytes..10 * 50 * key_bytes).contains(&used()), "{} B", used());
+    drop(caller);
+    assert_eq!(used(), 0);
+
+    let caller = counted();
+    let told = client.leases(&caller).await.expect("answered").body;
+    assert_eq!(told.len(), 300);
+    let bytes = 300 * size_of::<LeaseId>();
+    assert!((bytes..20 * bytes).contains(&used()), "{} B", used());
+    drop(caller);
+    assert_eq!(used(), 0);
     node.shutdown().await;
 }

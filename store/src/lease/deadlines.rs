@@ -232,11 +232,9 @@ impl Deadlines {
         self.soonest().map(|(at, _)| at)
     }
 
-    /// All leases, soonest deadline first.
-    pub fn by_expiry(&self) -> Vec<LeaseId> {
-        let mut order: Vec<_> = self.leases.iter().map(|(id, lease)| (lease.at, *id)).collect();
-        order.sort_unstable();
-        order.into_iter().map(|(_, id)| id).collect()
+    /// The deadlines of all leases, by id.
+    pub fn all(&self) -> impl ExactSizeIterator<Item = (Duration, LeaseId)> {
+        self.leases.iter().map(|(id, lease)| (lease.at, *id))
     }
 
     /// The lease to hand out next and when, with the top of the heap made true: rows without a lease are

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a key's row here names the lease that the key's newest version names; `state` keeps
 //! both in one batch.
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
 
 use crate::codec::rows::{lease_key_row, lease_row, table};
@@ -18,21 +20,38 @@ pub(crate) fn find<R: Read>(rows: &R, id: LeaseId) -> Result<Option<Lease>, Fata
 /// All leases: those with ids from 0 up, then negative ones, each ascending.
 pub(crate) fn all<R: Read>(rows: &R) -> Result<Vec<Lease>, Fatal> {
     let mut leases = Vec::new();
-    for_rows(rows, &[table::LEASES], |_, lease| {
-        leases.push(read_lease(lease)?);
-        Ok(())
+    let _ = each::<_, Fatal>(rows, |lease| {
+        leases.push(lease);
+        Ok(ControlFlow::Continue(()))
     })?;
     Ok(leases)
+}
+
+/// Calls `each` with all leases, in the order of `all`, until it breaks.
+pub(crate) fn each<R: Read, E: From<Fatal>>(
+    rows: &R,
+    mut each: impl FnMut(Lease) -> Result<ControlFlow<()>, E>,
+) -> Result<ControlFlow<()>, E> {
+    each_row(rows, &[table::LEASES], |_, lease| each(read_lease(lease)?))
 }
 
 /// The keys on a lease, ascending.
 pub(crate) fn keys<R: Read>(rows: &R, id: LeaseId) -> Result<Vec<Bytes>, Fatal> {
     let mut keys = Vec::new();
-    for_rows(rows, &lease_key_row(id, b""), |key, _| {
+    let _ = each_key::<_, Fatal>(rows, id, |key| {
         keys.push(Bytes::copy_from_slice(key));
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     Ok(keys)
+}
+
+/// Calls `each` with the keys on a lease, ascending, until it breaks.
+pub(crate) fn each_key<R: Read, E: From<Fatal>>(
+    rows: &R,
+    id: LeaseId,
+    mut each: impl FnMut(&[u8]) -> Result<ControlFlow<()>, E>,
+) -> Result<ControlFlow<()>, E> {
+    each_row(rows, &lease_key_row(id, b""), |key, _| each(key))
 }
 
 pub(crate) fn grant<V: Read>(rows: &mut Staged<V>, lease: &Lease) {
@@ -58,20 +77,23 @@ fn read_lease(bytes: &[u8]) -> Result<Lease, Fatal> {
     decode_lease(bytes).ok_or_else(|| Fatal::Inconsistent("a lease cannot be read".into()))
 }
 
-/// Calls `each` with every row that begins with `prefix`: the rest of its name, and its value.
-fn for_rows<R: Read>(
+/// Calls `each` with every row that begins with `prefix`, until it breaks: the rest of its name, and its
+/// value.
+fn each_row<R: Read, E: From<Fatal>>(
     rows: &R,
     prefix: &[u8],
-    mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Fatal>,
-) -> Result<(), Fatal> {
+    mut each: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, E>,
+) -> Result<ControlFlow<()>, E> {
     let mut cursor = rows.cursor(Family::Idx);
     cursor.seek(prefix)?;
     while let Some((row, value)) = cursor.row() {
         let Some(rest) = row.strip_prefix(prefix) else {
             break;
         };
-        each(rest, value)?;
+        if each(rest, value)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
         cursor.next()?;
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
 }

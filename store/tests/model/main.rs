@@ -229,9 +229,27 @@ impl World {
         for id in [1, 2, 3, -4].map(LeaseId) {
             assert_eq!(view.lease(id).expect("reads"), self.model.leases.get(&id).copied());
             assert_eq!(view.lease_keys(id).expect("reads"), self.model.on_lease(id));
+            self.read_keys_within(id);
         }
-        assert_eq!(view.leases().expect("reads").len(), self.model.leases.len());
+        let leases = view.leases().expect("reads");
+        assert_eq!(leases.len(), self.model.leases.len());
+        assert_eq!(view.leases_within(&|_| true).expect("reads"), Some(leases.clone()));
+        assert_eq!(view.leases_within(&|_| false).expect("reads"), leases.is_empty().then_some(leases));
         self.read_office();
+    }
+
+    /// The keys of a lease in just enough room, and in one key's less.
+    fn read_keys_within(&self, id: LeaseId) {
+        let (view, keys) = (self.reader.view(), self.model.on_lease(id));
+        for keys_max in [keys.len(), keys.len().saturating_sub(1)] {
+            let left = std::cell::Cell::new(keys_max);
+            let room = |bytes: usize| {
+                assert!(bytes > 0);
+                left.get().checked_sub(1).map(|fewer| left.set(fewer)).is_some()
+            };
+            let read = view.lease_keys_within(id, &room).expect("reads");
+            assert_eq!(read, (keys.len() <= keys_max).then(|| keys.clone()));
+        }
     }
 
     /// Users, roles, alarms; and what somebody may do.
