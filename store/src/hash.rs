@@ -8,27 +8,31 @@
 //! it is applied and erased.
 use crate::codec::rows::table;
 use crate::engine::{Cursor, Family, Read};
-use crate::error::{Fatal, ReadError};
+use crate::error::ReadError;
 use crate::facts;
-use crate::mvcc::Moment;
+use crate::mvcc::{Cut, Going, Moment, Room};
 
 /// The tables of `idx` that do not follow from the history.
 const TABLES: [u8; 6] =
     [table::LEASES, table::LEASE_KEYS, table::USERS, table::ROLES, table::ALARMS, table::META];
 
-/// The hash, and the revision it is of.
-pub(crate) fn whole<R: Read>(moment: &Moment<'_, R>) -> Result<(u32, i64), ReadError> {
-    let (mut hash, revision) = moment.hash_kv(0)?;
-    for table in TABLES {
-        hash = table_rows(hash, moment.rows, table)?;
-    }
-    Ok((hash, revision))
+/// The hash, and the revision it is of; `None` when it is not to go on.
+pub(crate) fn whole<R: Read>(
+    moment: &Moment<'_, R>,
+    room: Room<'_>,
+) -> Result<Option<(u32, i64)>, ReadError> {
+    let Some((history, revision)) = moment.hash_kv(0, room)? else { return Ok(None) };
+    let mut going = Going::on(room);
+    let hash =
+        TABLES.iter().try_fold(history, |hash, table| table_rows(hash, moment.rows, *table, &mut going));
+    Ok(Cut::answer(hash)?.map(|hash| (hash, revision)))
 }
 
-fn table_rows<R: Read>(mut hash: u32, rows: &R, table: u8) -> Result<u32, Fatal> {
+fn table_rows<R: Read>(mut hash: u32, rows: &R, table: u8, going: &mut Going<'_>) -> Result<u32, Cut> {
     let mut cursor = rows.cursor(Family::Idx);
     cursor.seek(&[table])?;
     while let Some((row, value)) = cursor.row().filter(|(row, _)| row.first() == Some(&table)) {
+        going.row()?;
         if !facts::is_local(row) {
             // With their lengths: no two states give the same bytes.
             for part in [row, value] {

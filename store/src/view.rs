@@ -145,7 +145,16 @@ impl<V: Read> ReadView<V> {
     /// # Errors
     /// `Refusal::Compacted`, `Refusal::Future`; `Fatal`.
     pub fn hash_kv(&self, revision: i64) -> Result<(u32, i64), ReadError> {
-        self.moment().hash_kv(revision)
+        Ok(self.hash_kv_within(revision, ENDLESS)?.expect("endless room has room"))
+    }
+
+    /// As [`ReadView::hash_kv`], for as long as `room`, asked for nothing now and then, says so; `None` when
+    /// it was ended.
+    ///
+    /// # Errors
+    /// As [`ReadView::hash_kv`].
+    pub fn hash_kv_within(&self, revision: i64, room: Room<'_>) -> Result<Option<(u32, i64)>, ReadError> {
+        self.moment().hash_kv(revision, room)
     }
 
     /// A hash of the whole state, and its revision: equal on all replicas with this state. Reads all of it.
@@ -153,7 +162,16 @@ impl<V: Read> ReadView<V> {
     /// # Errors
     /// `Fatal`.
     pub fn hash(&self) -> Result<(u32, i64), ReadError> {
-        hash::whole(&self.moment())
+        Ok(self.hash_within(ENDLESS)?.expect("endless room has room"))
+    }
+
+    /// As [`ReadView::hash`], for as long as `room`, asked for nothing now and then, says so; `None` when it
+    /// was ended.
+    ///
+    /// # Errors
+    /// As [`ReadView::hash`].
+    pub fn hash_within(&self, room: Room<'_>) -> Result<Option<(u32, i64)>, ReadError> {
+        hash::whole(&self.moment(), room)
     }
 
     /// History from main revision `from_main` on, in whole main revisions: at least one if there is any,

@@ -344,8 +344,9 @@ impl Client {
         let Seen { view, .. } = self.core.permitted(caller, &[Need::Root]).await?;
         let (at, compact_revision) = (view.revision(), view.compacted());
         let metrics = self.core.metrics.clone();
-        let hash = move |view: View| metrics.reads.hash_kv(|| view.hash_kv(revision));
-        let (hash, hash_revision) = self.scan(view, hash).await?;
+        let hash =
+            move |view: &View, room: Room<'_>| metrics.reads.hash_kv(|| view.hash_kv_within(revision, room));
+        let (hash, hash_revision) = self.core.scan(view, hash).await?;
         Ok(self.answer(at, HashKv { hash, compact_revision, hash_revision }))
     }
 
@@ -437,17 +438,6 @@ impl Client {
         read: impl FnOnce(View) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Error> {
         let done = self.core.aside(self.core.deadline(), move || read(view)).await?;
-        done.map_err(|error| self.core.read_error(error))
-    }
-
-    /// Runs a read of the whole history away from the async threads, one after the other: it may take
-    /// minutes, and must not keep others waiting.
-    pub(super) async fn scan<T: Send + 'static>(
-        &self,
-        view: View,
-        read: impl FnOnce(View) -> Result<T, ReadError> + Send + 'static,
-    ) -> Result<T, Error> {
-        let done = self.core.scan(move || read(view)).await?;
         done.map_err(|error| self.core.read_error(error))
     }
 

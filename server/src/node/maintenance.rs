@@ -3,7 +3,7 @@
 use bramble_store::auth::Need;
 use bramble_store::command::{Action, AlarmChange, DowngradeChange};
 use bramble_store::error::{Fatal, Invalid};
-use bramble_store::store::Reply;
+use bramble_store::store::{Reply, Room};
 use bramble_store::types::AlarmKind;
 
 use super::access::Seen;
@@ -54,8 +54,8 @@ impl Client {
     pub async fn hash(&self, caller: &Caller) -> Result<Answer<u32>, Error> {
         let Seen { view, .. } = self.core.permitted(caller, &root()).await?;
         let metrics = self.core.metrics.clone();
-        let hash = move |view: View| metrics.reads.hash(|| view.hash());
-        let (hash, revision) = self.scan(view, hash).await?;
+        let hash = move |view: &View, room: Room<'_>| metrics.reads.hash(|| view.hash_within(room));
+        let (hash, revision) = self.core.scan(view, hash).await?;
         Ok(self.answer(revision, hash))
     }
 

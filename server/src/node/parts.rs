@@ -1,7 +1,7 @@
 //! The threads and tasks of a node, and the order in which they end.
 //!
-//! Requests first, then streams, then Raft (which drops what is under way), then the threads it
-//! feeds. The data directory is let go last.
+//! Requests first, then streams, then Raft (which drops what is under way), then long reads, then the
+//! threads that Raft feeds. The data directory is let go last.
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -85,6 +85,8 @@ impl Parts {
             raft.stop().await;
         }
         core.close_state();
+        // What they look at keeps the engine open, and its files.
+        core.reads_ended().await;
         let _ = tokio::task::spawn_blocking(move || self.join()).await;
     }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bramble_store::auth::Need;
 use bramble_store::mvcc::{Page, PageRequest, check};
+use bramble_store::store::Room;
 use bramble_store::types::{Detail, KeyRange, KeyValue, RangeRequest};
 
 use super::access::{Asker, Seen};
@@ -19,7 +20,7 @@ use super::budget::{Kind, Loan, Place};
 use super::client::Client;
 use super::core::View;
 use super::error::{Error, Refusal};
-use super::reads::COPIES;
+use super::reads::{COPIES, Size};
 
 /// Keys of the first chunk; etcd's number.
 const FIRST_KEYS: usize = 10;
@@ -179,7 +180,8 @@ impl RangeStream {
     async fn count(&self, view: View, range: KeyRange) -> Result<i64, Error> {
         let request =
             RangeRequest { revision: self.read_at, detail: Detail::CountOnly, ..RangeRequest::new(range) };
-        Ok(self.client.aside(view, move |view| view.range(&request)).await?.count)
+        let read = move |view: &View, room: Room<'_>| view.range_within(&request, room);
+        Ok(self.client.core.read(&self.place, view, Size::Large, read).await?.count)
     }
 
     fn last(&self, kvs: Vec<KeyValue>, more: bool, count: i64) -> RangeChunk {

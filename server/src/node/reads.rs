@@ -11,6 +11,7 @@ use bramble_store::store::{Reply, Room};
 use bramble_store::types::{KeyValue, OpReply, RangeEnd, RangeRequest};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::budget::{Kind, Place};
 use super::core::{Core, View};
@@ -52,12 +53,27 @@ struct Tab {
     place: Arc<Place>,
     asked: Cell<usize>,
     granted: Cell<usize>,
-    /// The caller, as long as it waits.
+    wanted: Wanted,
+}
+
+/// Whether a read is to go on: its caller waits, and the node runs.
+#[derive(Clone)]
+struct Wanted {
     caller: Weak<()>,
+    stop: CancellationToken,
+}
+
+impl Wanted {
+    fn yet(&self) -> bool {
+        self.caller.strong_count() > 0 && !self.stop.is_cancelled()
+    }
 }
 
 impl Tab {
     fn more(&self, bytes: usize) -> bool {
+        if bytes == 0 {
+            return self.wanted.yet();
+        }
         self.asked.set(self.asked.get() + bytes);
         let (needed, granted) = (self.asked.get() * COPIES, self.granted.get());
         if needed <= granted {
@@ -66,7 +82,7 @@ impl Tab {
         let exactly = needed - granted;
         let step = exactly.max(granted.clamp(STEP_BYTES_MIN, STEP_BYTES_MAX));
         for step in [step, exactly] {
-            if self.caller.strong_count() > 0 && self.place.take(Kind::AnswerBytes, step) {
+            if self.wanted.yet() && self.place.take(Kind::AnswerBytes, step) {
                 self.granted.set(granted + step);
                 return true;
             }
@@ -87,10 +103,10 @@ type Attempt<T> = Result<Result<T, usize>, ReadError>;
 fn attempt<T>(
     view: &View,
     place: Arc<Place>,
-    caller: Weak<()>,
+    wanted: Wanted,
     read: impl Fn(&View, Room<'_>) -> Result<Option<T>, ReadError>,
 ) -> Attempt<T> {
-    let tab = Tab { place, asked: Cell::new(0), granted: Cell::new(0), caller };
+    let tab = Tab { place, asked: Cell::new(0), granted: Cell::new(0), wanted };
     let answer = read(view, &|bytes| tab.more(bytes));
     tab.settle(matches!(answer, Ok(Some(_))));
     Ok(answer?.ok_or(tab.asked.get()))
@@ -114,6 +130,8 @@ impl Core {
             Ok(answer) => return Ok(answer),
             Err(needed) => needed,
         };
+        // Perhaps that is why it was ended.
+        self.alive()?;
         let too_many = || {
             place.count_refusal(Kind::AnswerBytes);
             NotNow::TooManyRequests
@@ -147,10 +165,10 @@ impl Core {
         R: Fn(&View, Room<'_>) -> Result<Option<T>, ReadError> + Send + 'static,
     {
         let caller = Arc::new(());
-        let (place, waits) = (place.clone(), Arc::downgrade(&caller));
+        let (place, wanted) = (place.clone(), self.wanted(&caller));
         let ended = match size {
-            Size::Small => attempt(&view, place, waits, read),
-            Size::Large => self.aside(deadline, move || attempt(&view, place, waits, read)).await?,
+            Size::Small => attempt(&view, place, wanted, read),
+            Size::Large => self.aside(deadline, move || attempt(&view, place, wanted, read)).await?,
         };
         ended.map_err(|error| self.read_error(error))
     }
@@ -165,17 +183,47 @@ impl Core {
             Ok(desk) => desk.map_err(|_| NotNow::Stopped)?,
             Err(_) => return Err(NotNow::TooManyRequests),
         };
+        self.alive()?;
         at(desk, work).await
     }
 
-    /// Reads the whole history, or much of it, away from the async threads; one at a time.
+    /// Reads the whole history, or much of it, away from the async threads, one after the other: it may take
+    /// minutes, and must not keep others waiting. `read` ends when it is told that there is no room.
     pub(super) async fn scan<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, NotNow> {
+        view: View,
+        read: impl FnOnce(&View, Room<'_>) -> Result<Option<T>, ReadError> + Send + 'static,
+    ) -> Result<T, Error> {
         let desk = self.scans.clone().acquire_owned().await.map_err(|_| NotNow::Stopped)?;
-        at(desk, work).await
+        self.alive()?;
+        let caller = Arc::new(());
+        let wanted = self.wanted(&caller);
+        let read = at(desk, move || read(&view, &|_| wanted.yet())).await?;
+        read.map_err(|error| self.read_error(error))?.ok_or(NotNow::Stopped.into())
     }
+
+    fn wanted(&self, caller: &Arc<()>) -> Wanted {
+        Wanted { caller: Arc::downgrade(caller), stop: self.stop.clone() }
+    }
+
+    /// Waits until nothing is read away from the async threads any more. The node is stopping: what is read
+    /// ends soon, and nothing begins.
+    pub(super) async fn reads_ended(&self) {
+        let all = [(&self.scans, SCANS), (&self.desks, desks())];
+        for (desks, number) in all {
+            if let Ok(all) = desks.acquire_many(number as u32).await {
+                all.forget();
+            }
+        }
+    }
+}
+
+/// Reads of the whole history at once.
+pub(super) const SCANS: usize = 1;
+
+/// Large reads at once: as many as there are processors, and one beside a slow one in any case.
+pub(super) fn desks() -> usize {
+    std::thread::available_parallelism().map_or(2, |processors| processors.get().max(2))
 }
 
 /// Works in a thread for work that blocks; the desk is free when it is done, whoever still waits for it.

@@ -26,6 +26,7 @@ use super::core::{self, Core, IN_FLIGHT_KIB_MAX, READS_MAX, State};
 use super::leases::{self, LeaseClock};
 use super::outbox::Backlog;
 use super::pump::{self, Feed, Pump};
+use super::reads;
 use super::space::{self, Space};
 use super::waiters::Waiters;
 use super::{Node, Parts, compactor, ids, scrape};
@@ -127,11 +128,6 @@ fn flush_budget(profile: Profile) -> u64 {
 /// What the answers of one group of commands may take: they are made before anybody can be asked for room.
 fn answers_at_once(profile: Profile) -> usize {
     budget::limit(profile, Kind::AnswerBytes).all / 4
-}
-
-/// Large reads at once: as many as there are processors, and one beside a slow one in any case.
-fn desks() -> usize {
-    std::thread::available_parallelism().map_or(2, |processors| processors.get().max(2))
 }
 
 fn client_urls(config: &Config, listeners: &Listeners) -> Vec<String> {
@@ -258,8 +254,8 @@ async fn assemble(
         counter,
         streams: AtomicU64::new(0),
         in_flight: Arc::new(Semaphore::new(IN_FLIGHT_KIB_MAX)),
-        desks: Arc::new(Semaphore::new(desks())),
-        scans: Arc::new(Semaphore::new(1)),
+        desks: Arc::new(Semaphore::new(reads::desks())),
+        scans: Arc::new(Semaphore::new(reads::SCANS)),
         own_share: budget.in_process(),
         backlog: Backlog::new(profile),
         budget,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bramble_server::node::client::Consistency;
 use bramble_server::node::{Node, StartError};
-use bramble_store::types::RangeRequest;
+use bramble_store::types::{Op, RangeRequest, SortOrder, TxnRequest};
 
 use super::*;
 
@@ -110,5 +110,39 @@ async fn a_port_in_use_is_refused_with_its_address() {
     node.ready(Duration::from_secs(10)).await.expect("the first one serves");
     let members = node.client().members(&anyone(), Consistency::Linearizable).await.expect("answered").body;
     assert_eq!(members[0].client_urls, [format!("http://{addr}")]);
+    node.shutdown().await;
+}
+
+/// Reads that nobody stops must not keep the engine's files: the same process may open them again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_reads_end_with_the_node() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = start(dir.path()).await;
+    let client = node.client();
+    for n in 0..200 {
+        let puts = (0..100).map(|m| Op::Put(put(&format!("k{n:03}/{m:03}"), "v")));
+        let txn = TxnRequest { success: puts.collect(), ..TxnRequest::default() };
+        client.txn(&anyone(), txn, Consistency::Linearizable).await.expect("put");
+    }
+    let mut reads = tokio::task::JoinSet::new();
+    for n in 0..400 {
+        let client = client.clone();
+        let sorted = RangeRequest { order: SortOrder::Descend, ..RangeRequest::new(everything()) };
+        reads.spawn(async move {
+            match n % 2 {
+                0 => client.hash_kv(&anyone(), 0).await.map(drop),
+                _ => client.range(&anyone(), sorted, Consistency::Serializable).await.map(drop),
+            }
+        });
+    }
+    within("the first answer", reads.join_next()).await.expect("one").expect("no panic").expect("answered");
+    within("stopping", node.shutdown()).await;
+    // Whoever was not answered is told, and nothing of it is left.
+    let node = start(dir.path()).await;
+    let mut stopped = 0;
+    while let Some(read) = within("an answer", reads.join_next()).await {
+        stopped += usize::from(read.expect("no panic").is_err());
+    }
+    assert!(stopped > 0, "there was something to stop");
     node.shutdown().await;
 }

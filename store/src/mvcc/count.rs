@@ -7,6 +7,7 @@ use std::ops::Bound;
 
 use super::history::LiveKeys;
 use super::moment::Moment;
+use super::room::{Cut, Going, Room};
 use crate::codec::peek_key_value;
 use crate::codec::rows::{parse_rev_row, rev_row};
 use crate::engine::{Cursor, Family, Read};
@@ -18,43 +19,44 @@ const WALK_MIN: i64 = 1_000;
 
 impl<R: Read> Moment<'_, R> {
     /// Live keys of `range` at main revision `main`, which the caller has checked.
-    pub(crate) fn count(&self, range: &KeyRange, main: i64) -> Result<i64, Fatal> {
+    pub(crate) fn count(&self, range: &KeyRange, main: i64, room: Room<'_>) -> Result<i64, Cut> {
         if range.is_empty() {
             return Ok(0);
         }
         if range.end == RangeEnd::Single {
-            return self.scan(range, main);
+            return self.scan(range, main, room);
         }
-        let now = self.count_now(range)?;
+        let now = self.count_now(range, room)?;
         if main == self.revision {
             return Ok(now);
         }
-        match self.grown_since(range, main, now.max(WALK_MIN))? {
+        match self.grown_since(range, main, now.max(WALK_MIN), room)? {
             Some(grown) => Ok(now - grown),
-            None => self.scan(range, main),
+            None => self.scan(range, main, room),
         }
     }
 
-    fn scan(&self, range: &KeyRange, main: i64) -> Result<i64, Fatal> {
-        let mut live = LiveKeys::of(self.rows, range, main)?;
+    fn scan(&self, range: &KeyRange, main: i64, room: Room<'_>) -> Result<i64, Cut> {
+        let (mut live, mut going) = (LiveKeys::of(self.rows, range, main)?, Going::on(room));
         let mut count = 0;
         while live.next_version()?.is_some() {
+            going.row()?;
             count += 1;
         }
         Ok(count)
     }
 
-    fn count_now(&self, range: &KeyRange) -> Result<i64, Fatal> {
+    fn count_now(&self, range: &KeyRange, room: Room<'_>) -> Result<i64, Cut> {
         let end = match &range.end {
             RangeEnd::Before(end) => Some(end),
             RangeEnd::Single | RangeEnd::Open => None,
         };
         let from_start = (Bound::Included(range.start.clone()), Bound::Unbounded);
         let mut fences = self.fences.range(from_start).peekable();
-        let part = |start, end| self.scan(&KeyRange { start, end }, self.revision);
+        let part = |start, end| self.scan(&KeyRange { start, end }, self.revision, room);
 
         let Some((first, _)) = fences.peek().filter(|(first, _)| end.is_none_or(|end| *first < end)) else {
-            return self.scan(range, self.revision);
+            return self.scan(range, self.revision, room);
         };
         let mut count = 0;
         if **first != range.start {
@@ -79,11 +81,18 @@ impl<R: Read> Moment<'_, R> {
 
     /// Live keys now minus live keys at `main`, from the history in between: a put of version 1 made a
     /// key, a tombstone ended one. `None` when that history has more than `rows_max` rows.
-    fn grown_since(&self, range: &KeyRange, main: i64, rows_max: i64) -> Result<Option<i64>, Fatal> {
+    fn grown_since(
+        &self,
+        range: &KeyRange,
+        main: i64,
+        rows_max: i64,
+        room: Room<'_>,
+    ) -> Result<Option<i64>, Cut> {
         let mut cursor = self.rows.cursor(Family::Rev);
         cursor.seek(&rev_row(Revision { main: main + 1, sub: 0 }, false))?;
-        let (mut grown, mut rows) = (0, 0);
+        let (mut grown, mut rows, mut going) = (0, 0, Going::on(room));
         while let Some((row, record)) = cursor.row() {
+            going.row()?;
             rows += 1;
             if rows > rows_max {
                 return Ok(None);

@@ -6,6 +6,7 @@
 //! which leaves what was live at the floor.
 use super::history::{LiveKeys, Versions};
 use super::moment::Moment;
+use super::room::{Cut, Going, Room};
 use crate::codec::peek_key_value;
 use crate::codec::rows::parse_rev_row;
 use crate::engine::{Cursor, Family, Read};
@@ -13,9 +14,9 @@ use crate::error::{Fatal, ReadError, Refusal};
 use crate::types::{KeyRange, Revision};
 
 impl<R: Read> Moment<'_, R> {
-    /// The hash up to main revision `wanted` (0 = now), and the revision really hashed. A negative one
-    /// hashes nothing, as in etcd.
-    pub(crate) fn hash_kv(&self, wanted: i64) -> Result<(u32, i64), ReadError> {
+    /// The hash up to main revision `wanted` (0 = now), and the revision really hashed; `None` when it is
+    /// not to go on. A negative one hashes nothing, as in etcd.
+    pub(crate) fn hash_kv(&self, wanted: i64, room: Room<'_>) -> Result<Option<(u32, i64)>, ReadError> {
         if wanted > 0 && wanted < self.floor {
             return Err(Refusal::Compacted { wanted, compacted: self.floor }.into());
         }
@@ -25,15 +26,18 @@ impl<R: Read> Moment<'_, R> {
         let main = if wanted == 0 { self.revision } else { wanted };
         let any_live = LiveKeys::of(self.rows, &KeyRange::all(), main)?.next_version()?.is_some();
         let live_at = if any_live { main } else { self.floor };
-        Ok((self.hash_rows(main, live_at)?, main))
+        let hash = Cut::answer(self.hash_rows(main, live_at, room))?;
+        Ok(hash.map(|hash| (hash, main)))
     }
 
-    fn hash_rows(&self, main: i64, live_at: i64) -> Result<u32, Fatal> {
+    fn hash_rows(&self, main: i64, live_at: i64, room: Room<'_>) -> Result<u32, Cut> {
+        let mut going = Going::on(room);
         let mut hash = crc32c::crc32c(b"key");
         let mut versions = Versions::new(self.rows.cursor(Family::Idx));
         let mut cursor = self.rows.cursor(Family::Rev);
         cursor.seek(&[])?;
         while let Some((row, record)) = cursor.row() {
+            going.row()?;
             let unreadable = || Fatal::Inconsistent(format!("history row {row:02x?} cannot be read"));
             let (at, tombstone) = parse_rev_row(row).ok_or_else(unreadable)?;
             if at.main > main {

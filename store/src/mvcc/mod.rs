@@ -28,6 +28,6 @@ pub(crate) use compaction::{Progress, check_floor, scrub};
 pub(crate) use moment::Moment;
 pub use page::{Page, PageRequest};
 pub use room::Room;
-pub(crate) use room::{Allowance, ENDLESS};
+pub(crate) use room::{Allowance, Cut, ENDLESS, Going};
 pub(crate) use txn::{check_reads, run, verdicts, walk_taken};
 pub(crate) use write::WriteTxn;

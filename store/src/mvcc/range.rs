@@ -4,12 +4,13 @@
 //!   live keys in key order ─ fetch (limit + 1 if nothing below reorders) ─ filter ─ sort ─ cut ─ values
 //! ```
 //!
-//! What takes memory asks for [`Room`] as it grows: keys when they are found, records when they are read.
+//! What takes memory asks for [`Room`] as it grows: keys when they are found, records when they are read. So
+//! does now and then what only counts.
 use bytes::Bytes;
 
 use super::history::{LiveKeys, Version, record, records};
 use super::moment::Moment;
-use super::room::{Room, found_bytes, record_bytes};
+use super::room::{Cut, Room, found_bytes, record_bytes};
 use crate::engine::Read;
 use crate::error::{Fatal, ReadError};
 use crate::types::*;
@@ -34,8 +35,8 @@ impl<R: Read> Moment<'_, R> {
         let main = self.read_at(request.revision)?;
         let mut reply = RangeReply { revision: self.revision, ..RangeReply::default() };
         if request.detail == Detail::CountOnly {
-            reply.count = self.count(&request.range, main)?;
-            return Ok(Some(reply));
+            let count = Cut::answer(self.count(&request.range, main, room))?;
+            return Ok(count.map(|count| RangeReply { count, ..reply }));
         }
         let Some((mut found, count)) = self.fetch(&request.range, main, fetch_max(request), room)? else {
             return Ok(None);
@@ -73,7 +74,10 @@ impl<R: Read> Moment<'_, R> {
         }
         let mut count = found.len() as i64;
         if let Some(last) = found.last().filter(|_| found.len() == keys_max) {
-            count += self.count(&range.rest_behind(&last.key), main)?;
+            match Cut::answer(self.count(&range.rest_behind(&last.key), main, room))? {
+                Some(behind) => count += behind,
+                None => return Ok(None),
+            }
         }
         Ok(Some((found, count)))
     }

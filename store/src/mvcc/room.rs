@@ -2,13 +2,65 @@
 //! say no, and then there is no answer. What is done to the state never depends on it.
 use std::cell::Cell;
 
+use crate::error::Fatal;
 use crate::types::KeyValue;
 
-/// Asked, in bytes, before an answer takes more memory; `false` ends the reading.
+/// Asked, in bytes, before an answer takes more memory, and for nothing now and then by who reads much for
+/// a small answer; `false` ends the reading.
 pub type Room<'a> = &'a dyn Fn(usize) -> bool;
 
 /// Room without an end.
 pub(crate) const ENDLESS: Room<'static> = &|_| true;
+
+/// Why something was not read to its end.
+#[derive(Debug)]
+pub(crate) enum Cut {
+    /// There is no room for it.
+    NoRoom,
+    /// It cannot be read.
+    Fatal(Fatal),
+}
+
+impl From<Fatal> for Cut {
+    fn from(fatal: Fatal) -> Cut {
+        Cut::Fatal(fatal)
+    }
+}
+
+impl Cut {
+    /// No answer where there was no room for one.
+    pub(crate) fn answer<T>(read: Result<T, Cut>) -> Result<Option<T>, Fatal> {
+        match read {
+            Ok(answer) => Ok(Some(answer)),
+            Err(Cut::NoRoom) => Ok(None),
+            Err(Cut::Fatal(fatal)) => Err(fatal),
+        }
+    }
+}
+
+/// Counts rows that are read, and asks now and then whether to go on.
+pub(crate) struct Going<'a> {
+    room: Room<'a>,
+    rows: usize,
+}
+
+impl<'a> Going<'a> {
+    pub(crate) fn on(room: Room<'a>) -> Going<'a> {
+        Going { room, rows: 0 }
+    }
+
+    /// One row more.
+    pub(crate) fn row(&mut self) -> Result<(), Cut> {
+        self.rows += 1;
+        match self.rows.is_multiple_of(ROWS_BETWEEN) && !(self.room)(0) {
+            true => Err(Cut::NoRoom),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Rows read between two questions: about a millisecond.
+const ROWS_BETWEEN: usize = 1_000;
 
 /// What a key found takes beside its own bytes.
 const FOUND_BYTES: usize = 160;
