@@ -45,9 +45,9 @@ use values::{End, Room, Values};
 
 /// A request's body may be this many times as long as its message: base64 adds a third, names the rest.
 const JSON_PER_MESSAGE: usize = 2;
-/// Answers larger than this are written as JSON away from the async threads.
+/// Answers larger than this are written as JSON, and bodies read, away from the async threads.
 const LARGE_BYTES: usize = 64 << 10;
-/// Large answers that are written as JSON at once: each is there twice meanwhile, or more.
+/// So many of them at once: each is there twice meanwhile, or more.
 const WRITERS: usize = 2;
 /// Bodies that are being read, all together; two of the longest fit in any case.
 const READING_BYTES: usize = 16 << 20;
@@ -214,8 +214,7 @@ impl Gateway {
     async fn message(&self, row: &'static Row, body: Body) -> Result<Bytes, Status> {
         let mut values = Values::new(body, self.body_bytes_max, Some(BODY_SILENCE), self.room.clone());
         let json = values.next().await.map_err(|end| end.status(self.message_bytes_max))?;
-        (row.request)(&json.unwrap_or_default())
-            .map_err(|malformed| Status::invalid_argument(malformed.to_string()))
+        from_json(row, json.unwrap_or_default(), &self.writers).await?.map_err(refused)
     }
 
     /// The requests of a call as they come. The first is read at once: if it is no good, neither is the
@@ -227,17 +226,23 @@ impl Gateway {
     ) -> Result<impl Stream<Item = Result<Bytes, Status>> + Send + 'static, Status> {
         let bytes_max = self.message_bytes_max;
         let mut values = Values::new(body, self.body_bytes_max, None, self.room.clone());
-        let refused = |malformed: Malformed| Status::invalid_argument(malformed.to_string());
+        let writers = self.writers.clone();
         let first = match values.next().await.map_err(|end| end.status(bytes_max))? {
-            Some(json) => Some((row.request)(&json).map_err(refused)?),
+            Some(json) => Some(from_json(row, json, &writers).await?.map_err(refused)?),
             None => None,
         };
-        let rest = stream::unfold(Some(values), move |values| async move {
-            let mut values = values?;
-            match values.next().await {
-                Ok(Some(json)) => (row.request)(&json).ok().map(|message| (Ok(message), Some(values))),
-                Ok(None) | Err(End::Malformed(_)) => None,
-                Err(end) => Some((Err(end.status(bytes_max)), None)),
+        let rest = stream::unfold(Some(values), move |values| {
+            let writers = writers.clone();
+            async move {
+                let mut values = values?;
+                match values.next().await {
+                    Ok(Some(json)) => match from_json(row, json, &writers).await {
+                        Ok(message) => message.ok().map(|message| (Ok(message), Some(values))),
+                        Err(stopped) => Some((Err(stopped), None)),
+                    },
+                    Ok(None) | Err(End::Malformed(_)) => None,
+                    Err(end) => Some((Err(end.status(bytes_max)), None)),
+                }
             }
         });
         Ok(futures_util::StreamExt::chain(stream::iter(first.map(Ok)), rest))
@@ -278,17 +283,39 @@ impl Lines {
 }
 
 async fn to_json(row: &'static Row, message: Bytes, writers: &Arc<Semaphore>) -> Result<Bytes, Status> {
-    if message.len() <= LARGE_BYTES {
-        return (row.answer)(message);
+    match message.len() <= LARGE_BYTES {
+        true => (row.answer)(message),
+        false => aside(writers, move || (row.answer)(message)).await?,
     }
-    let stopped = || crate::rpc::status::stopped();
-    let writer = writers.clone().acquire_owned().await.map_err(|_| stopped())?;
-    let write = move || {
-        let json = (row.answer)(message);
-        drop(writer);
-        json
-    };
-    tokio::task::spawn_blocking(write).await.map_err(|_| stopped())?
+}
+
+/// The outer error is ours, the inner one the request's.
+async fn from_json(
+    row: &'static Row,
+    json: Bytes,
+    writers: &Arc<Semaphore>,
+) -> Result<Result<Bytes, Malformed>, Status> {
+    match json.len() <= LARGE_BYTES {
+        true => Ok((row.request)(&json)),
+        false => aside(writers, move || (row.request)(&json)).await,
+    }
+}
+
+fn refused(malformed: Malformed) -> Status {
+    Status::invalid_argument(malformed.to_string())
+}
+
+/// Does what takes its time away from the async threads, in its turn.
+async fn aside<T: Send + 'static>(
+    writers: &Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Status> {
+    let writer = writers.clone().acquire_owned().await.map_err(|_| crate::rpc::status::stopped())?;
+    let done = tokio::task::spawn_blocking(move || {
+        let _writer = writer;
+        work()
+    });
+    done.await.map_err(|_| crate::rpc::status::stopped())
 }
 
 async fn within<T>(

@@ -96,8 +96,11 @@ impl Values {
         Values { body, bytes_max, patience, room, taken: None, buffer, seen: 0, scan }
     }
 
-    /// The next object; `None` after the last.
+    /// The next object; `None` after the last. The one before has been dealt with: its room is free again.
     pub async fn next(&mut self) -> Result<Option<Bytes>, End> {
+        if self.seen == 0 {
+            self.taken = None;
+        }
         loop {
             if let Some(value) = self.complete()? {
                 return Ok(Some(value));
@@ -159,7 +162,6 @@ impl Values {
         };
         let value = self.buffer.split_to(self.seen + end).freeze();
         self.seen = 0;
-        self.taken = None;
         Ok(Some(value))
     }
 }
@@ -277,7 +279,7 @@ mod tests {
             (refusal.code(), refusal.message()),
             (tonic::Code::ResourceExhausted, "etcdserver: too many requests")
         );
-        drop(slow);
+        drop((slow, second));
         let mut fourth = Values::new(Body::from(longer), 1 << 20, None, room);
         assert!(fourth.next().await.expect("there is room again").is_some());
     }
