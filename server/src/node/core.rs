@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::admission::{Admission, admission};
 use super::answers::{Caller, Header};
 use super::background::Chores;
 use super::budget::{Budget, Kind, Place, Share};
@@ -40,8 +41,6 @@ use crate::trace;
 /// A pinned state.
 pub(super) type View = ReadView<AnyView>;
 
-/// Committed entries that may wait for the apply thread before proposals are refused; etcd's number.
-const UNAPPLIED_MAX: u64 = 5000;
 /// Bytes of proposals under way, in KiB. The next one waits, then is refused.
 pub(super) const IN_FLIGHT_KIB_MAX: usize = 32 << 10;
 /// Linearizable reads waiting for a barrier. The next one is refused.
@@ -339,17 +338,17 @@ impl Core {
     async fn make_room(&self, deadline: Instant) -> Result<(), Error> {
         let committed = self.raft.standing().committed.map_or(0, |id| id.index);
         let applied = self.position.borrow().map_or(0, |id| id.index);
-        if committed > applied + UNAPPLIED_MAX {
-            return Err(NotNow::TooManyRequests.into());
-        }
-        let usage = self.raft.log_counts().usage;
-        if usage.used_bytes * 10 >= usage.ring_bytes * 9 {
-            self.chores.nudge();
-            return Err(NotNow::TooManyRequests.into());
-        }
-        if usage.used_bytes * 4 >= usage.ring_bytes * 3 {
-            self.chores.nudge();
-            let _ = timeout_at(deadline, sleep(SLOW_PAUSE)).await;
+        match admission(committed.saturating_sub(applied), &self.raft.log_counts().usage) {
+            Admission::Free => {}
+            Admission::Slowed => {
+                self.chores.nudge();
+                let _ = timeout_at(deadline, sleep(SLOW_PAUSE)).await;
+            }
+            Admission::Full => {
+                self.chores.nudge();
+                return Err(NotNow::TooManyRequests.into());
+            }
+            Admission::Behind => return Err(NotNow::TooManyRequests.into()),
         }
         Ok(())
     }

@@ -27,6 +27,7 @@
 //! # }
 //! ```
 mod access;
+mod admission;
 mod answers;
 mod apply;
 mod background;
