@@ -18,7 +18,7 @@ const PUSH_PROMISE: u8 = 5;
 /// The largest payload of a frame, as nobody has agreed on more.
 const PAYLOAD_MAX: usize = 16_384;
 /// Attackers at a time.
-const ATTACKERS: u8 = 8;
+const ATTACKERS: u8 = 4;
 
 /// Bytes that follow the greeting, and the code of the GOAWAY that ends the connection. (h2 says of some what
 /// is wrong in general only.)

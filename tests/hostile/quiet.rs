@@ -96,7 +96,7 @@ async fn work(server: SocketAddr, enough: &AtomicBool) -> Times {
 async fn ask(wire: &Wire, turn: usize) -> Result<(), tonic::Status> {
     let key = format!("quiet/{}", turn / 2 % 100);
     let value = turn / 2;
-    if turn % 2 == 0 {
+    if turn.is_multiple_of(2) {
         let put = pb::PutRequest { key: key.into(), value: value.to_string().into(), ..Default::default() };
         return wire.kv().put(put).await.map(|_| ());
     }

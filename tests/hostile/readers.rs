@@ -58,7 +58,7 @@ fn who_does_not_read_holds_no_more_than_its_budget() {
     let mut siege = siege();
     siege.attack("windows of nothing", 192, windows_of_nothing);
     siege.attack("watches with windows of nothing", 96, watches_with_windows_of_nothing);
-    siege.attack("JSON that nobody reads", 288, json_that_nobody_reads);
+    siege.attack("JSON that nobody reads", 384, json_that_nobody_reads);
     siege.attack("requests behind a stream that stands", 96, requests_behind_a_stream_that_stands);
 }
 

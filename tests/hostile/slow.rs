@@ -70,6 +70,8 @@ async fn calls_that_never_end(target: Target) -> Vec<Raw> {
             raw.stream.write_all(&whole).await.ok();
         }
         open.push(raw);
+        // It is the places that are attacked.
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     open
 }

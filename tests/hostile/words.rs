@@ -16,7 +16,6 @@ use tokio::time::timeout;
 use crate::raw::message;
 
 const RANGE: &str = "/etcdserverpb.KV/Range";
-const WATCH: &str = "/etcdserverpb.Watch/Watch";
 /// How long an answer may take on a busy machine.
 const WITHIN: Duration = Duration::from_secs(15);
 
@@ -149,14 +148,6 @@ fn cases() -> Vec<Case> {
         let good = case("an unknown path", &[], good(), Same::Code);
         cases.push(Case { path, ..good });
     }
-    let create = pb::watch_request::RequestUnion::CreateRequest(pb::WatchCreateRequest {
-        key: "k".into(),
-        ..Default::default()
-    });
-    let create = pb::WatchRequest { request_union: Some(create) }.encode_to_vec();
-    let timed =
-        case("a stream whose time ends", &[("grpc-timeout", "300m")], message(0, &create), Same::Words);
-    cases.push(Case { path: WATCH, ..timed });
     cases
 }
 
