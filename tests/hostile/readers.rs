@@ -20,6 +20,10 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 /// Records of the range that is asked for, and bytes of each: an answer of 4 MiB.
 const RECORDS: usize = 64;
 const RECORD_BYTES: usize = 64 << 10;
+/// Who takes back what it asked: how many, how often, and when again after the server has had enough.
+const RESETTERS: usize = 3;
+const RESETS_EVERY: Duration = Duration::from_millis(20);
+const RECONNECT_AFTER: Duration = Duration::from_millis(50);
 
 fn siege() -> Siege {
     let siege = Siege::lay(Profile::Pi);
@@ -150,12 +154,14 @@ fn asked_and_taken_back(first: u32, count: u32) -> Vec<u8> {
     bytes
 }
 
-/// So many at once, as fast as it goes, on several connections.
+/// So many at once, on some connections, each again and again. What the server takes of it is work like any
+/// other's, and with two cores it is the pauses that leave others theirs.
 async fn resets(target: Target, at_once: u32) {
-    let attackers = (0..8).map(|_| {
+    let attackers = (0..RESETTERS).map(|_| {
         tokio::spawn(async move {
             while !target.over() {
                 reset_until(target, at_once).await.ok();
+                tokio::time::sleep(RECONNECT_AFTER).await;
             }
         })
     });
@@ -172,7 +178,7 @@ async fn reset_until(target: Target, at_once: u32) -> io::Result<()> {
         writes.write_all(&asked_and_taken_back(first, at_once)).await?;
         first += 2 * at_once;
         // The server is to have looked at these before the next.
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(RESETS_EVERY).await;
     }
     reading.abort();
     Ok(())
