@@ -30,7 +30,7 @@ const STALLED: u32 = 1000;
 const EVENTS: usize = 100_000;
 /// Changes in one transaction.
 const EVENTS_AT_ONCE: usize = 100;
-const EVENTS_EVERY: Duration = Duration::from_millis(5);
+const EVENTS_EVERY: Duration = Duration::from_millis(8);
 const VALUE_BYTES: usize = 128;
 
 fn create(key: String, range_end: &'static str) -> pb::WatchRequest {
