@@ -32,6 +32,13 @@ async fn http1_and_http2_on_one_port() {
         let body = http_body_util::BodyExt::collect(answer.into_body()).await.expect("a body").to_bytes();
         assert_eq!(body, from);
     }
+    // gRPC is HTTP/2: whatever else calls itself so is HTTP, with all that is looked at there.
+    let mut stream = served.connect().await;
+    let request =
+        b"GET /hello HTTP/1.1\r\nhost: h\r\ncontent-type: application/grpc\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.expect("sent");
+    let answer = String::from_utf8_lossy(&read_all(&mut stream).await).into_owned();
+    assert!(answer.ends_with("http says hello"), "{answer}");
     served.stop().await;
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use http::{Request, StatusCode, header};
+use http::{Request, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -92,7 +92,10 @@ impl App {
         peer: Option<PeerName>,
     ) -> Response {
         let content_type = request.headers().get(header::CONTENT_TYPE);
-        let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        // The header alone is anybody's to send, also a web page's; of HTTP/1.1 the whitelist is asked.
+        let is_grpc = self.rpc.is_some()
+            && request.version() == Version::HTTP_2
+            && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
         let Some(place) = share.place(kind_of(is_grpc, request.uri().path())) else {
             return too_many(is_grpc);
         };
