@@ -68,7 +68,7 @@ fn memstats(status: &str) -> Value {
 
 /// As etcd's raft writes it: ids in hexadecimal. `null` when the member has stopped.
 async fn raft_status(client: &Client) -> Value {
-    let Ok(answer) = client.status(&Caller::default()).await else { return Value::Null };
+    let Ok(answer) = client.status(&Caller::member()).await else { return Value::Null };
     let (id, status) = (answer.header.member_id, answer.body);
     let leads = status.leader == id;
     let state = match (leads, status.leader) {

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::debug;
 
 use crate::node::budget::{Budget, Kind, Share};
@@ -48,6 +49,30 @@ pub(super) struct Visit {
     hall: Arc<Hall>,
     address: Address,
     share: Arc<Share>,
+}
+
+/// What goes with a connection that leaves HTTP behind: it is still a visit, and ends with the house.
+pub(super) struct Stay {
+    visit: Visit,
+    stop: CancellationToken,
+    _awaited: TaskTrackerToken,
+}
+
+impl Stay {
+    /// A visit that `stop` ends and that is waited for then.
+    pub(super) fn new(visit: Visit, stop: CancellationToken, awaited: TaskTrackerToken) -> Stay {
+        Stay { visit, stop, _awaited: awaited }
+    }
+
+    /// The connection's share of the budget.
+    pub(super) fn share(&self) -> &Arc<Share> {
+        &self.visit.share
+    }
+
+    /// Cancelled when the server stops.
+    pub(super) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
 }
 
 /// A silent connection's place in the count; dropped when it speaks or goes.

@@ -29,10 +29,10 @@ use super::authority::CleanAuthority;
 use super::calm::Calm;
 use super::first_bytes::FirstBytes;
 use super::gateway;
-use super::hall::{Guest, Hall, Visit};
+use super::hall::{Guest, Hall, Stay, Visit};
 use super::held::Held;
 use super::listen::Socket;
-use crate::node::budget::{Kind, Share};
+use crate::node::budget::Kind;
 use crate::node::error::NotNow;
 use crate::rpc::{self, Remote};
 use crate::tls::{Identity, PeerName};
@@ -88,7 +88,7 @@ impl App {
     async fn answer(
         mut self,
         mut request: Request<Incoming>,
-        share: &Arc<Share>,
+        stay: Arc<Stay>,
         peer: Option<PeerName>,
     ) -> Response {
         let content_type = request.headers().get(header::CONTENT_TYPE);
@@ -96,10 +96,13 @@ impl App {
         let is_grpc = self.rpc.is_some()
             && request.version() == Version::HTTP_2
             && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-        let Some(place) = share.place(kind_of(is_grpc, request.uri().path())) else {
+        let Some(place) = stay.share().place(kind_of(is_grpc, request.uri().path())) else {
             return too_many(is_grpc);
         };
         request.extensions_mut().insert(place.clone());
+        if request.headers().contains_key(header::UPGRADE) {
+            request.extensions_mut().insert(stay);
+        }
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }
@@ -274,9 +277,10 @@ where
 {
     let builder = protocol(house.limits);
     let share = visit.share().clone();
+    let stay = Arc::new(Stay::new(visit, house.stop.clone(), house.connections.token()));
     let service = hyper::service::service_fn(move |request| {
-        let (app, share, peer) = (app.clone(), visit.share().clone(), peer.clone());
-        async move { Ok::<_, std::convert::Infallible>(app.answer(request, &share, peer).await) }
+        let (app, stay, peer) = (app.clone(), stay.clone(), peer.clone());
+        async move { Ok::<_, std::convert::Infallible>(app.answer(request, stay, peer).await) }
     });
     let stream = Calm::new(CleanAuthority::new(stream), house.limits.pings_apart_min, share);
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));

@@ -338,6 +338,11 @@ pub struct Loan {
 }
 
 impl Loan {
+    /// So much it is.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Gives back what is beyond `bytes`.
     pub fn shrink(&mut self, bytes: usize) {
         let spare = self.bytes.saturating_sub(bytes);
