@@ -41,6 +41,7 @@ use tonic::{Code, Request, Status, Streaming};
 use crate::metrics::CallMeter;
 use crate::node::client::{Caller, Client};
 use access::Guarded;
+pub(crate) use deadline::LONGEST as TIMEOUT_MAX;
 use guard::Bounded;
 pub(crate) use guard::kind_of;
 use slow::Slow;

@@ -1,5 +1,6 @@
 //! The JSON gateway of a real member: over every kind of listener, in streams, on a websocket, and with
 //! whatever anybody may send. That it speaks as etcd's does is `tests/clients/gateway`'s to show.
+mod deadlines;
 mod equality;
 mod hostile;
 mod listeners;

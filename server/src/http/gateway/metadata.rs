@@ -3,7 +3,7 @@
 //! ```text
 //! Authorization: <token>       authorization: <token>
 //! Grpc-Metadata-Hasleader: true            hasleader: true
-//! Grpc-Timeout: 5S             (the gateway's own clock)
+//! Grpc-Timeout: 5S             grpc-timeout: what is left of it when the call begins
 //! any request                  grpcgateway-accept: */*
 //! ```
 //! The last says that a gateway calls: the name in a client's certificate, which a gateway in another
@@ -14,8 +14,10 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
+use tokio::time::Instant;
 use tonic::Status;
 
+use crate::rpc::TIMEOUT_MAX;
 use crate::tls::PeerName;
 
 /// Headers that begin so are metadata, without it.
@@ -29,8 +31,8 @@ pub(super) struct Context {
     pub metadata: HeaderMap,
     /// Where the request comes from; never whom its certificate names.
     pub extensions: Extensions,
-    /// How long it may take.
-    pub timeout: Option<Duration>,
+    /// When it has to be answered.
+    pub deadline: Option<Instant>,
 }
 
 impl Context {
@@ -41,7 +43,18 @@ impl Context {
     pub fn of(mut parts: Parts) -> Result<Context, Status> {
         parts.extensions.remove::<PeerName>();
         let (metadata, timeout) = (metadata(&parts.headers)?, timeout(&parts.headers)?);
-        Ok(Context { metadata, extensions: parts.extensions, timeout })
+        let deadline = timeout.map(|timeout| Instant::now() + timeout.min(TIMEOUT_MAX));
+        Ok(Context { metadata, extensions: parts.extensions, deadline })
+    }
+
+    /// The headers of the call, which is told how much time it has left: when that is over it ends itself,
+    /// and is counted as one that ran out of time.
+    pub fn into_call(mut self) -> (HeaderMap, Extensions) {
+        if let Some(deadline) = self.deadline {
+            let left = grpc_timeout(deadline.saturating_duration_since(Instant::now()));
+            self.metadata.insert(HeaderName::from_static("grpc-timeout"), left);
+        }
+        (self.metadata, self.extensions)
     }
 }
 
@@ -97,6 +110,22 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
         None if text.is_empty() => Ok(None),
         None => Err(Status::invalid_argument(format!("invalid grpc-timeout: {text}"))),
     }
+}
+
+/// A time as gRPC writes it: eight digits at most. What is finer than they can say is left out.
+fn grpc_timeout(timeout: Duration) -> HeaderValue {
+    let seconds = u128::from(timeout.as_secs());
+    let units = [
+        (timeout.as_nanos(), 'n'),
+        (timeout.as_micros(), 'u'),
+        (timeout.as_millis(), 'm'),
+        (seconds, 'S'),
+        (seconds / 60, 'M'),
+        (seconds / 3600, 'H'),
+    ];
+    let finest = units.into_iter().find(|(count, _)| *count < 100_000_000);
+    let (count, unit) = finest.unwrap_or((99_999_999, 'H'));
+    HeaderValue::try_from(format!("{count}{unit}")).expect("digits and a letter")
 }
 
 fn parse_timeout(text: &str) -> Option<Duration> {
@@ -191,5 +220,32 @@ mod tests {
         let context = Context::of(request.into_parts().0).expect("a context");
         assert!(context.extensions.get::<PeerName>().is_none());
         assert!(context.extensions.get::<crate::rpc::Remote>().is_some());
+    }
+
+    #[test]
+    fn a_time_beyond_any_clock_is_a_long_one() {
+        for text in ["9999999999999999999S", "18446744073709551615H", "99999999H"] {
+            let mut request = http::Request::new(());
+            request.headers_mut().insert("grpc-timeout", HeaderValue::from_static(text));
+            let context = Context::of(request.into_parts().0).expect(text);
+            assert!(context.deadline > Some(Instant::now() + TIMEOUT_MAX / 2), "{text}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_call_is_told_what_is_left() {
+        let left = async |text: &'static str, gone: Duration| {
+            let mut request = http::Request::new(());
+            request.headers_mut().insert("grpc-timeout", HeaderValue::from_static(text));
+            let context = Context::of(request.into_parts().0).expect(text);
+            tokio::time::advance(gone).await;
+            context.into_call().0["grpc-timeout"].to_str().expect("text").to_owned()
+        };
+        assert_eq!(left("2S", Duration::ZERO).await, "2000000u");
+        assert_eq!(left("2S", Duration::from_millis(1500)).await, "500000u");
+        assert_eq!(left("2S", Duration::from_secs(3)).await, "0n");
+        assert_eq!(left("5n", Duration::ZERO).await, "5n");
+        assert_eq!(left("1000S", Duration::ZERO).await, "1000000m");
+        assert_eq!(left("99999999H", Duration::ZERO).await, "52560000M", "a hundred years");
     }
 }

@@ -144,27 +144,27 @@ impl Gateway {
         if request.method() != Method::POST {
             return error::alone(&Status::unimplemented("Method Not Allowed"));
         }
-        let answered = match target.streams.of_answers {
-            true => self.stream(*target, request).await,
-            false => self.unary(target.row, request).await,
-        };
-        answered.unwrap_or_else(|status| error::alone(&status))
+        self.begin(*target, request).await.unwrap_or_else(|status| error::alone(&status))
+    }
+
+    /// All that comes before the answer's first byte, the request's body too, is bound by its time.
+    async fn begin(&self, target: Target, request: Request) -> Result<Response, Status> {
+        let (parts, body) = request.into_parts();
+        let context = Context::of(parts)?;
+        let deadline = context.deadline;
+        match target.streams.of_answers {
+            true => until(deadline, self.stream(target, context, body)).await,
+            false => until(deadline, self.unary(target.row, context, body)).await,
+        }
     }
 
     /// One request, one answer.
-    async fn unary(&self, row: &'static Row, request: Request) -> Result<Response, Status> {
-        let (parts, body) = request.into_parts();
-        let context = Context::of(parts)?;
+    async fn unary(&self, row: &'static Row, context: Context, body: Body) -> Result<Response, Status> {
         let message = self.message(row, body).await?;
-        let timeout = context.timeout;
         let place = context.extensions.get::<Arc<Place>>().cloned();
-        let called = async {
-            let mut answers = self.call(row, context, stream::iter([Ok(message)])).await?;
-            let message = answers.next().await?.ok_or_else(|| Status::internal("no answer"))?;
-            answers.next().await?;
-            Ok(message)
-        };
-        let message = within(timeout, called).await?;
+        let mut answers = self.call(row, context, stream::iter([Ok(message)])).await?;
+        let message = answers.next().await?.ok_or_else(|| Status::internal("no answer"))?;
+        answers.next().await?;
         let message_bytes = message.len();
         let json = to_json(row, message, &self.writers).await?;
         if let Some(place) = place {
@@ -175,11 +175,8 @@ impl Gateway {
     }
 
     /// One request or several, many answers.
-    async fn stream(&self, target: Target, request: Request) -> Result<Response, Status> {
-        let row = target.row;
-        let (parts, body) = request.into_parts();
-        let context = Context::of(parts)?;
-        let deadline = context.timeout.map(|timeout| Instant::now() + timeout);
+    async fn stream(&self, target: Target, context: Context, body: Body) -> Result<Response, Status> {
+        let (row, deadline) = (target.row, context.deadline);
         let answers = match target.streams.of_requests {
             true => {
                 let requests = self.requests(row, body).await?;
@@ -206,7 +203,8 @@ impl Gateway {
     where
         S: Stream<Item = Result<Bytes, Status>> + Send + 'static,
     {
-        call::begin(&self.rpc, row.rpc, context.metadata, context.extensions, messages).await
+        let (metadata, extensions) = context.into_call();
+        call::begin(&self.rpc, row.rpc, metadata, extensions, messages).await
     }
 
     /// The only request of a call: the body's first object. Nothing at all stands for one without fields,
@@ -259,14 +257,7 @@ struct Lines {
 
 impl Lines {
     async fn next(&mut self) -> Result<Option<Bytes>, Status> {
-        let message = match self.deadline {
-            None => self.answers.next().await?,
-            Some(deadline) => match tokio::time::timeout_at(deadline, self.answers.next()).await {
-                Ok(answered) => answered?,
-                Err(_) => return Err(Status::deadline_exceeded("context deadline exceeded")),
-            },
-        };
-        let Some(message) = message else { return Ok(None) };
+        let Some(message) = until(self.deadline, self.answers.next()).await? else { return Ok(None) };
         let json = to_json(self.row, message, &self.writers).await?;
         Ok(Some([br#"{"result":"#, &json[..], b"}\n"].concat().into()))
     }
@@ -318,15 +309,14 @@ async fn aside<T: Send + 'static>(
     done.await.map_err(|_| crate::rpc::status::stopped())
 }
 
-async fn within<T>(
-    timeout: Option<Duration>,
-    call: impl Future<Output = Result<T, Status>>,
+async fn until<T>(
+    deadline: Option<Instant>,
+    work: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {
-    let Some(timeout) = timeout else { return call.await };
-    let begun = Instant::now();
+    let Some(deadline) = deadline else { return work.await };
     // Some calls are quicker than the timer's finest step.
-    match tokio::time::timeout(timeout, call).await {
-        Ok(answered) if begun.elapsed() < timeout => answered,
+    match tokio::time::timeout_at(deadline, work).await {
+        Ok(done) if Instant::now() < deadline => done,
         _ => Err(Status::deadline_exceeded("context deadline exceeded")),
     }
 }
