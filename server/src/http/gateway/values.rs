@@ -14,6 +14,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::codec::Malformed;
@@ -21,6 +22,10 @@ use crate::node::error::NotNow;
 
 /// So much of a body may be kept without asking for room.
 const FREE_BYTES: usize = 16 << 10;
+
+/// How long an object may take to arrive, once it has begun: what it has taken of the room is not kept by
+/// one who sends a byte now and then.
+const OBJECT_TIME: Duration = Duration::from_secs(60);
 
 /// Room for bodies that are being read, all together.
 #[derive(Clone)]
@@ -34,9 +39,8 @@ impl Room {
         Room { kib: Arc::new(Semaphore::new(kib_max.min(Semaphore::MAX_PERMITS))) }
     }
 
-    fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let kib = u32::try_from(bytes.div_ceil(1024)).ok()?;
-        self.kib.clone().try_acquire_many_owned(kib).ok()
+    fn take(&self, kib: usize) -> Option<OwnedSemaphorePermit> {
+        self.kib.clone().try_acquire_many_owned(u32::try_from(kib).ok()?).ok()
     }
 }
 
@@ -78,8 +82,10 @@ impl End {
 pub(super) struct Values {
     body: Body,
     bytes_max: usize,
-    /// The longest wait for its next piece.
+    /// The longest wait for an object to begin.
     patience: Option<Duration>,
+    /// When the present object has to be whole; `None` before its first byte.
+    whole_until: Option<Instant>,
     room: Room,
     /// What of the room is taken by the buffer.
     taken: Option<OwnedSemaphorePermit>,
@@ -93,7 +99,7 @@ impl Values {
     /// Objects of at most `bytes_max` bytes.
     pub fn new(body: Body, bytes_max: usize, patience: Option<Duration>, room: Room) -> Values {
         let (buffer, scan) = (BytesMut::new(), Scan::default());
-        Values { body, bytes_max, patience, room, taken: None, buffer, seen: 0, scan }
+        Values { body, bytes_max, patience, whole_until: None, room, taken: None, buffer, seen: 0, scan }
     }
 
     /// The next object; `None` after the last. The one before has been dealt with: its room is free again.
@@ -122,19 +128,22 @@ impl Values {
     }
 
     async fn piece(&mut self) -> Result<Option<Result<Frame<Bytes>, axum::Error>>, End> {
-        match self.patience {
+        if !self.buffer.is_empty() {
+            self.whole_until.get_or_insert_with(|| Instant::now() + OBJECT_TIME);
+        }
+        let until = self.whole_until.or_else(|| Some(Instant::now() + self.patience?));
+        match until {
             None => Ok(self.body.frame().await),
-            Some(patience) => {
-                tokio::time::timeout(patience, self.body.frame()).await.map_err(|_| End::Silent)
-            }
+            Some(until) => tokio::time::timeout_at(until, self.body.frame()).await.map_err(|_| End::Silent),
         }
     }
 
     fn keep(&mut self, data: &[u8]) -> Result<(), End> {
-        let had = self.buffer.len().max(FREE_BYTES);
         self.buffer.extend_from_slice(data);
-        if self.buffer.len() > had {
-            let more = self.room.take(self.buffer.len() - had).ok_or(End::Crowded)?;
+        let taken = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let wanted = self.buffer.len().saturating_sub(FREE_BYTES).div_ceil(1024);
+        if wanted > taken {
+            let more = self.room.take(wanted - taken).ok_or(End::Crowded)?;
             match &mut self.taken {
                 Some(taken) => taken.merge(more),
                 None => self.taken = Some(more),
@@ -162,6 +171,7 @@ impl Values {
         };
         let value = self.buffer.split_to(self.seen + end).freeze();
         self.seen = 0;
+        self.whole_until = None;
         Ok(Some(value))
     }
 }
@@ -289,5 +299,44 @@ mod tests {
         let silent = Body::from_stream(tokio_stream::pending::<Result<Bytes, std::io::Error>>());
         let mut values = Values::new(silent, 64, Some(Duration::from_secs(30)), Room::new(0));
         assert!(matches!(values.next().await, Err(End::Silent)));
+    }
+
+    #[tokio::test]
+    async fn room_is_taken_for_bytes_and_not_for_pieces() {
+        let room = Room::new(64);
+        let long = format!("{{\"a\":\"{}\"}}", "x".repeat(FREE_BYTES + 2000));
+        let mut values = Values::new(cut(&long, 1), 1 << 20, None, room.clone());
+        assert!(values.next().await.expect("two KiB of room").is_some());
+        assert_eq!(room.kib.available_permits(), 62, "until it has been dealt with");
+        assert!(values.next().await.expect("the end").is_none());
+        assert_eq!(room.kib.available_permits(), 64, "it is given back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_has_to_be_whole_in_time_however_its_bytes_come() {
+        let drop_by_drop = || {
+            let bytes = tokio_stream::iter(std::iter::repeat_n(b"{", 1000));
+            let slowly = futures_util::StreamExt::then(bytes, |byte| async move {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                Ok::<_, std::io::Error>(Bytes::from_static(byte))
+            });
+            Body::from_stream(slowly)
+        };
+        for patience in [None, Some(Duration::from_secs(30))] {
+            let begun = Instant::now();
+            let mut values = Values::new(drop_by_drop(), 1 << 20, patience, Room::new(64));
+            assert!(matches!(values.next().await, Err(End::Silent)));
+            // The first byte comes after 20 s.
+            assert_eq!(begun.elapsed(), Duration::from_secs(20) + OBJECT_TIME);
+        }
+        // Between objects there is no hurry.
+        let rare = futures_util::StreamExt::then(tokio_stream::iter(0..3), |_| async {
+            tokio::time::sleep(10 * OBJECT_TIME).await;
+            Ok::<_, std::io::Error>(Bytes::from_static(b"{} \n"))
+        });
+        let mut values = Values::new(Body::from_stream(rare), 64, None, Room::new(64));
+        for _ in 0..3 {
+            assert!(values.next().await.expect("no end").is_some());
+        }
     }
 }
