@@ -66,6 +66,11 @@ pub fn step(name: &'static str) {
     let _ = CURRENT.try_with(|trace| trace.borrow_mut().step(name));
 }
 
+/// The time of the current request begins now: what came before was spent by its sender.
+pub fn begin_again() {
+    let _ = CURRENT.try_with(|trace| *trace.borrow_mut() = Trace::begin());
+}
+
 /// Runs a request; its steps come back with its result.
 pub async fn follow<T>(request: impl Future<Output = T>) -> (T, Trace) {
     let traced = async move {
@@ -97,6 +102,19 @@ mod tests {
         let sum: Duration = trace.steps().map(|(_, took)| took).sum();
         assert!(sum <= trace.elapsed());
         assert!(trace.to_string().starts_with("[\"'one' (duration: "), "{trace}");
+    }
+
+    #[tokio::test]
+    async fn what_the_sender_spent_is_not_counted() {
+        let request = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            begin_again();
+            step("one");
+        };
+        let (_, trace) = follow(request).await;
+        assert!(trace.elapsed() < Duration::from_millis(50), "{:?}", trace.elapsed());
+        assert_eq!(trace.steps().count(), 1);
+        begin_again();
     }
 
     #[tokio::test]

@@ -36,6 +36,11 @@ pub(crate) fn kind_of(path: &str) -> Kind {
     }
 }
 
+/// Whether the requests of a call to this path are a stream.
+fn of_many_messages(path: &str) -> bool {
+    METHODS.iter().any(|method| method.path == path && method.client_streaming)
+}
+
 /// What this call takes a place of. One that has its place says so itself, and nothing is looked up.
 pub(super) fn kind_of_call(request: &Request) -> Kind {
     let place = request.extensions().get::<Arc<Place>>();
@@ -84,7 +89,8 @@ where
             Err(refused) => return Box::pin(std::future::ready(Ok(*refused))),
         };
         let Call { deadline, streams, place } = call;
-        let terms = Terms { bytes_max: self.message_bytes_max, gzip, streams, place: place.clone() };
+        let asks_on = streams && of_many_messages(request.uri().path());
+        let terms = Terms { bytes_max: self.message_bytes_max, gzip, streams: asks_on, place: place.clone() };
         let mut request = request.map(|body| Body::new(Incoming::new(body, terms)));
         if gzip {
             // Unpacked on the way.
@@ -96,7 +102,8 @@ where
                 None => answering.await?,
                 Some(at) => match timeout_at(at, answering).await {
                     Ok(answer) => answer?,
-                    Err(_) => deadline::exceeded().into_http(),
+                    // A large read may go on in its thread, and gives back itself what it has taken.
+                    Err(_) => return Ok(deadline::exceeded().into_http()),
                 },
             };
             let answer = in_known_words(answer);
@@ -179,4 +186,45 @@ async fn made_aside(answer: Response, place: &Arc<Place>) -> Response {
     place.give(Kind::AnswerBytes, spare);
     let frames = stream::iter(first).chain(BodyStream::new(rest));
     http::Response::from_parts(parts, Body::new(StreamBody::new(frames)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Profile;
+    use crate::node::budget::Budget;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_read_has_taken_is_its_own_to_give_back() {
+        let budget = Budget::new(Profile::Pi);
+        let place = budget.in_process().place(Kind::Requests).expect("a place");
+        let reads_on = tower::service_fn(|request: Request| {
+            let place = request.extensions().get::<Arc<Place>>().cloned().expect("a place");
+            async move {
+                assert!(place.take(Kind::AnswerBytes, 2 * HEAVY_BYTES));
+                std::future::pending::<Result<Response, std::convert::Infallible>>().await
+            }
+        });
+        let mut request = http::Request::new(Body::empty());
+        *request.uri_mut() = http::Uri::from_static("/etcdserverpb.KV/Range");
+        request.headers_mut().insert("grpc-timeout", http::HeaderValue::from_static("1S"));
+        request.extensions_mut().insert(place.clone());
+        let Ok(answer) = Bounded::new(reads_on, 1000).call(request).await;
+        let said = Status::from_header_map(answer.headers()).expect("a status");
+        assert_eq!(said.code(), Code::DeadlineExceeded);
+        assert_eq!(place.taken(Kind::AnswerBytes), 2 * HEAVY_BYTES);
+    }
+
+    #[test]
+    fn some_streams_are_asked_once() {
+        for (path, many) in [
+            ("/etcdserverpb.Watch/Watch", true),
+            ("/etcdserverpb.Lease/LeaseKeepAlive", true),
+            ("/etcdserverpb.Maintenance/Snapshot", false),
+            ("/etcdserverpb.KV/Put", false),
+            ("/nothing", false),
+        ] {
+            assert_eq!(of_many_messages(path), many, "{path}");
+        }
+    }
 }

@@ -8,6 +8,8 @@
 //!   little at a time, between the turns of others: 2 MiB take milliseconds, and 2 KiB can hold them.
 //! - Its bytes are taken from the connection's share before they come; and a message that has begun, or
 //!   a request that consists of one, has to arrive within [`PATIENCE`].
+//! - A request that consists of one message is done with it: what follows is not looked at, as in gRPC's
+//!   Go implementation, and its end is awaited for [`END_PATIENCE`] only. Clients say it with the message.
 use std::collections::VecDeque;
 use std::io::Read;
 use std::pin::Pin;
@@ -26,6 +28,7 @@ use tonic::body::Body;
 use super::status;
 use crate::node::budget::{Kind, Place};
 use crate::node::error::{NotNow, Unknown};
+use crate::trace;
 
 /// Bytes before each message.
 const PREFIX_BYTES: usize = 5;
@@ -33,6 +36,8 @@ const PREFIX_BYTES: usize = 5;
 const TURN_BYTES: usize = 16 << 10;
 /// How long a message may take to arrive, once it has begun.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the end of a request is awaited that has said all it can say.
+const END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is known of the messages before they come.
 pub(super) struct Terms {
@@ -40,7 +45,7 @@ pub(super) struct Terms {
     pub(super) bytes_max: usize,
     /// Whether messages may be packed.
     pub(super) gzip: bool,
-    /// Whether there may be any number of messages, at any time.
+    /// Whether there may be any number of messages, at any time; else there is one.
     pub(super) streams: bool,
     /// Where they are counted.
     pub(super) place: Option<Arc<Place>>,
@@ -72,14 +77,26 @@ impl Incoming {
         self.refusal = Some(refusal);
     }
 
-    /// Nothing comes; has that been so for too long in the middle of a message?
+    /// Nothing comes that is wanted; has that been so for too long?
     fn out_of_patience(&mut self, context: &mut Context<'_>) -> bool {
-        if !self.messages.expected() {
+        let Some(time) = self.messages.patience() else {
             self.patience = None;
             return false;
-        }
-        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+        };
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(time)));
         patience.as_mut().poll(context).is_ready()
+    }
+
+    /// Goes over the next piece. The time of the next message begins when this one has come.
+    fn take(&mut self, piece: &Bytes) {
+        let whole = self.messages.whole;
+        self.refusal = self.messages.take(piece, &mut self.ready).err();
+        if self.messages.whole != whole {
+            self.patience = None;
+            if !self.messages.terms.streams {
+                trace::begin_again();
+            }
+        }
     }
 }
 
@@ -121,8 +138,16 @@ impl http_body::Body for Incoming {
             if let Some(refusal) = this.refusal.take() {
                 return Poll::Ready(Some(Err(refusal)));
             }
+            let all_said = this.messages.all_said();
             let polled = Pin::new(&mut this.body).poll_frame(context)?;
-            if polled.is_pending() && this.out_of_patience(context) {
+            let in_vain = match &polled {
+                Poll::Pending => true,
+                Poll::Ready(frame) => all_said && frame.as_ref().is_some_and(Frame::is_data),
+            };
+            if in_vain && this.out_of_patience(context) {
+                if all_said {
+                    return Poll::Ready(None);
+                }
                 this.refusal = Some(status::of(Unknown::TimedOut));
                 continue;
             }
@@ -130,7 +155,8 @@ impl http_body::Body for Incoming {
                 return Poll::Ready(None);
             };
             match frame.into_data() {
-                Ok(piece) => this.refusal = this.messages.take(&piece, &mut this.ready).err(),
+                Ok(_) if all_said => {}
+                Ok(piece) => this.take(&piece),
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             }
         }
@@ -165,8 +191,8 @@ struct Messages {
     body_left: usize,
     /// The present message, when it is packed.
     packed: Option<BytesMut>,
-    /// Whether a message has come whole.
-    complete: bool,
+    /// Messages that have come whole.
+    whole: u64,
     /// Bytes taken for the last message.
     taken: usize,
 }
@@ -174,19 +200,29 @@ struct Messages {
 impl Messages {
     fn new(terms: Terms) -> Messages {
         let (prefix, packed) = ([0; PREFIX_BYTES], None);
-        Messages { terms, prefix, prefix_len: 0, body_left: 0, packed, complete: false, taken: 0 }
+        Messages { terms, prefix, prefix_len: 0, body_left: 0, packed, whole: 0, taken: 0 }
     }
 
-    /// Whether the rest of a message, or the only one, is still to come.
-    fn expected(&self) -> bool {
-        self.prefix_len > 0 || self.body_left > 0 || !(self.complete || self.terms.streams)
+    /// Whether the only message has come.
+    fn all_said(&self) -> bool {
+        !self.terms.streams && self.whole > 0
     }
 
-    /// Goes over the next piece of the body, and gives on what is fit for the decoder.
+    /// How long to wait: for the rest of a message, for the only one, or for the end behind it.
+    fn patience(&self) -> Option<Duration> {
+        let between = self.prefix_len == 0 && self.body_left == 0;
+        match self.all_said() {
+            true => Some(END_PATIENCE),
+            false => (!between || !self.terms.streams).then_some(PATIENCE),
+        }
+    }
+
+    /// Goes over the next piece of the body, and gives on what is fit for the decoder; of a request that
+    /// consists of one message, no more than that.
     fn take(&mut self, piece: &Bytes, out: &mut VecDeque<Piece>) -> Result<(), Status> {
         // Of the piece, `from..at` was looked at and not given on yet.
         let (mut from, mut at) = (0, 0);
-        while at < piece.len() {
+        while at < piece.len() && !self.all_said() {
             if self.body_left > 0 {
                 let end = at + self.body_left.min(piece.len() - at);
                 self.body_left -= end - at;
@@ -208,7 +244,7 @@ impl Messages {
                 }
             }
             if self.body_left == 0 && self.prefix_len == 0 {
-                self.complete = true;
+                self.whole += 1;
                 if let Some(packed) = self.packed.take() {
                     out.push_back(Piece::Packed(packed.freeze()));
                 }

@@ -164,15 +164,60 @@ async fn a_message_has_to_arrive_in_time() {
         assert_eq!((i32::from(refusal.code()), refusal.message()), (14, "etcdserver: request timed out"));
         assert_eq!(begun.elapsed().as_secs(), PATIENCE.as_secs());
     }
-    // Between messages a stream may be silent, and so may a request that has said all.
-    for (pieces, streams) in [(vec![], true), (vec![whole.clone()], true), (vec![whole], false)] {
-        let mut body = slowly(pieces.clone(), streams);
+    // Between messages a stream may be silent.
+    for pieces in [vec![], vec![whole]] {
+        let mut body = slowly(pieces.clone(), true);
         for _ in pieces {
             body.frame().await.expect("a frame").expect("a message");
         }
         let silence = tokio::time::timeout(100 * PATIENCE, body.frame()).await;
         assert!(silence.is_err(), "still waiting");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_of_one_message_ends_with_it() {
+    let whole = message(0, b"abc");
+    let more = [whole.clone(), message(0, b"more")].concat();
+    let endless = std::iter::once(whole.clone()).chain(vec![message(0, b""); 1000]).collect();
+    for pieces in [vec![whole.clone()], vec![more], endless] {
+        let mut body = slowly(pieces, false);
+        let begun = tokio::time::Instant::now();
+        let frame = body.frame().await.expect("a frame").expect("a message");
+        assert_eq!(frame.into_data().expect("data"), whole);
+        assert!(body.frame().await.is_none(), "nobody hears the rest");
+        assert_eq!(begun.elapsed().as_secs(), END_PATIENCE.as_secs());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_more_and_more_is_not_listened_to_for_ever() {
+    use tokio_stream::StreamExt;
+    let whole = tokio_stream::once(message(0, b"abc"));
+    let for_ever = futures_util::StreamExt::then(tokio_stream::iter(0..), |_| async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        message(0, b"")
+    });
+    let pieces = whole.chain(for_ever).map(|piece| Ok::<_, Status>(Frame::data(Bytes::from(piece))));
+    let terms = Terms { bytes_max: MAX, gzip: false, streams: false, place: None };
+    let collected = Incoming::new(Body::new(StreamBody::new(pieces)), terms).collect();
+    let collected = tokio::time::timeout(10 * END_PATIENCE, collected).await.expect("an end");
+    assert_eq!(collected.expect("no refusal").to_bytes(), message(0, b"abc"));
+}
+
+/// Half a message every so often, so that one is always under way.
+#[tokio::test(start_paused = true)]
+async fn each_message_of_a_stream_has_its_own_time() {
+    use tokio_stream::StreamExt;
+    let (head, tail) = (message(0, b"abc")[..6].to_vec(), b"bc".to_vec());
+    let pieces = std::iter::once(head.clone()).chain(vec![[tail, head].concat(); 10]);
+    let slowly = futures_util::StreamExt::then(tokio_stream::iter(pieces), |piece| async move {
+        tokio::time::sleep(PATIENCE * 2 / 3).await;
+        Ok::<_, Status>(Frame::data(Bytes::from(piece)))
+    });
+    let body = Body::new(StreamBody::new(slowly.take(11)));
+    let terms = Terms { bytes_max: MAX, gzip: false, streams: true, place: None };
+    Incoming::new(body, terms).collect().await.expect("each came in time");
 }
 
 #[tokio::test]
