@@ -31,8 +31,11 @@ use crate::trace::{self, Trace};
 
 /// Requests that take longer have their steps written; etcd's number.
 const TRACE_AFTER: Duration = Duration::from_millis(100);
-/// Operations of a transaction that are written out.
+/// Compares, and operations of either branch, of a transaction that are written out.
 const OPS_SHOWN: usize = 16;
+/// Bytes of a key that are written out. What is asked for may be as long as a message; what is written of
+/// it by anybody who comes must not be.
+const KEY_SHOWN: usize = 256;
 
 tokio::task_local! {
     static ASKED: RefCell<Option<Asked>>;
@@ -160,7 +163,7 @@ impl fmt::Display for What {
                 if *serializable { f.write_str("serializable:true ") } else { Ok(()) }
             }
             What::Put { key, value_bytes, lease } => {
-                write!(f, "key:\"{}\" value_size:{value_bytes} ", key.escape_ascii())?;
+                write!(f, "key:\"{}\" value_size:{value_bytes} ", Key(key))?;
                 write_unless_zero(f, "lease", *lease)
             }
             What::Delete { key, range_end } => write_keys(f, key, range_end),
@@ -170,9 +173,24 @@ impl fmt::Display for What {
     }
 }
 
+/// A key in readable letters; of a long one the beginning, and how long it is.
+struct Key<'a>(&'a [u8]);
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.0[..self.0.len().min(KEY_SHOWN)];
+        write!(f, "{}", shown.escape_ascii())?;
+        if shown.len() < self.0.len() { write!(f, "… ({} bytes)", self.0.len()) } else { Ok(()) }
+    }
+}
+
 fn write_keys(f: &mut impl fmt::Write, key: &[u8], range_end: &[u8]) -> fmt::Result {
-    write!(f, "key:\"{}\" ", key.escape_ascii())?;
-    if range_end.is_empty() { Ok(()) } else { write!(f, "range_end:\"{}\" ", range_end.escape_ascii()) }
+    write!(f, "key:\"{}\" ", Key(key))?;
+    if range_end.is_empty() { Ok(()) } else { write!(f, "range_end:\"{}\" ", Key(range_end)) }
+}
+
+fn write_rest(f: &mut impl fmt::Write, count: usize) -> fmt::Result {
+    if count > OPS_SHOWN { write!(f, "and {} more ", count - OPS_SHOWN) } else { Ok(()) }
 }
 
 fn write_unless_zero(f: &mut impl fmt::Write, name: &str, number: i64) -> fmt::Result {
@@ -185,12 +203,11 @@ fn write_txn(f: &mut impl fmt::Write, txn: &pb::TxnRequest) -> fmt::Result {
     for compare in txn.compare.iter().take(OPS_SHOWN) {
         write_keys(f, &compare.key, &compare.range_end)?;
     }
+    write_rest(f, txn.compare.len())?;
     for (branch, ops) in [("success", &txn.success), ("failure", &txn.failure)] {
         write!(f, "> {branch}:<")?;
         ops.iter().take(OPS_SHOWN).try_for_each(|op| write_op(f, op))?;
-        if ops.len() > OPS_SHOWN {
-            write!(f, "and {} more ", ops.len() - OPS_SHOWN)?;
-        }
+        write_rest(f, ops.len())?;
     }
     f.write_str(">")
 }
@@ -203,7 +220,7 @@ fn write_op(f: &mut impl fmt::Write, op: &pb::RequestOp) -> fmt::Result {
             write_keys(f, &range.key, &range.range_end)?;
         }
         Some(Request::RequestPut(put)) => {
-            let (key, value_bytes) = (put.key.escape_ascii(), put.value.len());
+            let (key, value_bytes) = (Key(&put.key), put.value.len());
             write!(f, "request_put:<key:\"{key}\" value_size:{value_bytes} ")?;
         }
         Some(Request::RequestDeleteRange(delete)) => {
@@ -387,5 +404,40 @@ impl Drop for Counted {
         if let Some(report) = self.report.take() {
             report.write(self.bytes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_requests_are_not_written_out() {
+        let key = Bytes::from(vec![0xff; 1 << 20]);
+        let shown = format!("{}… (1048576 bytes)", "\\xff".repeat(KEY_SHOWN));
+        let what = What::Put { key: key.clone(), value_bytes: 7, lease: 0 };
+        assert_eq!(what.to_string(), format!("key:\"{shown}\" value_size:7 "));
+        let what = What::Delete { key: key.clone(), range_end: key.clone() };
+        assert_eq!(what.to_string(), format!("key:\"{shown}\" range_end:\"{shown}\" "));
+        let compare = pb::Compare { key: key.clone(), range_end: key.clone(), ..Default::default() };
+        let put = pb::PutRequest { key, ..Default::default() };
+        let op = pb::RequestOp { request: Some(pb::request_op::Request::RequestPut(put)) };
+        let txn = pb::TxnRequest {
+            compare: vec![compare; 1000],
+            success: vec![op.clone(); 1000],
+            failure: vec![op; 17],
+        };
+        let written = What::Txn(Box::new(txn), false).to_string();
+        let keys_shown = 4 * OPS_SHOWN;
+        assert!(written.len() < keys_shown * (shown.len() + 100), "{} bytes", written.len());
+        assert_eq!(written.matches("and 984 more ").count(), 2, "compares and operations");
+        assert!(written.ends_with("and 1 more >"));
+    }
+
+    #[test]
+    fn an_ordinary_key_is_written_whole() {
+        let key = "k".repeat(KEY_SHOWN);
+        let what = What::Delete { key: key.clone().into(), range_end: Bytes::new() };
+        assert_eq!(what.to_string(), format!("key:\"{key}\" "));
     }
 }
