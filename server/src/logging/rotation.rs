@@ -58,13 +58,21 @@ impl RotatedFile {
         if after > self.rotation.bytes_max && self.bytes > 0 {
             let _ = self.rotate(now);
         }
-        self.file.write_all(line)?;
-        self.bytes = self.bytes.saturating_add(line.len() as u64);
-        Ok(())
+        let written = self.file.write_all(line);
+        self.bytes = match &written {
+            Ok(()) => self.bytes.saturating_add(line.len() as u64),
+            // Some of it may be there.
+            Err(_) => self.file.metadata().map_or(self.bytes, |file| file.len()),
+        };
+        written
     }
 
+    /// A file that is not there any more, put aside by an earlier try or by somebody else, is no obstacle.
     fn rotate(&mut self, now: SystemTime) -> io::Result<()> {
-        fs::rename(&self.path, backup_path(&self.path, now, self.rotation.local_time))?;
+        match fs::rename(&self.path, free_backup_path(&self.path, now, self.rotation.local_time)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         self.file = append(&self.path)?;
         self.bytes = 0;
         // A full queue: it is about to clear up anyway.
@@ -87,6 +95,19 @@ fn backup_path(path: &Path, now: SystemTime, local_time: bool) -> PathBuf {
     let stamp = now.to_zoned(zone(local_time)).strftime(STAMP).to_string();
     let (stem, extension) = name_parts(path);
     path.with_file_name(format!("{stem}-{stamp}{extension}"))
+}
+
+/// A name that no file has, for the files of one millisecond; compressed it were the same file.
+fn free_backup_path(path: &Path, now: SystemTime, local_time: bool) -> PathBuf {
+    let mut names = (0..1000).map(|later| backup_path(path, now + Duration::from_millis(later), local_time));
+    let first = backup_path(path, now, local_time);
+    names.find(|name| !name.exists() && !compressed_path(name).exists()).unwrap_or(first)
+}
+
+fn compressed_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(COMPRESSED);
+    PathBuf::from(name)
 }
 
 /// What comes before and behind the stamp in the names of files put aside.
@@ -165,9 +186,7 @@ impl Aside {
 
 /// Replaces a file by its compressed form. What fails is tried again after the next rotation.
 fn compress(path: &Path) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(COMPRESSED);
-    let (target, unfinished) = (PathBuf::from(&name), path.with_extension("compressing"));
+    let (target, unfinished) = (compressed_path(path), path.with_extension("compressing"));
     let mut encoder = GzEncoder::new(File::create(&unfinished)?, Compression::default());
     io::copy(&mut File::open(path)?, &mut encoder)?;
     encoder.finish()?;
@@ -226,6 +245,46 @@ mod tests {
         let mut file = RotatedFile::open(&path, rotation()).expect("opened");
         file.write_line(b"1234567890123456789\n", at(7)).expect("written");
         assert_eq!(names(folder.path()).len(), 5);
+    }
+
+    #[test]
+    fn a_file_that_was_taken_away_is_begun_again() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let path = folder.path().join("node.log");
+        let mut file = RotatedFile::open(&path, rotation()).expect("opened");
+        file.write_line(b"1234567890123456789\n", at(0)).expect("written");
+        fs::remove_file(&path).expect("removed");
+        file.write_line(b"next\n", at(1)).expect("written");
+        assert_eq!(fs::read_to_string(&path).expect("read"), "next\n");
+        assert_eq!(names(folder.path()), ["node.log"]);
+    }
+
+    #[test]
+    fn files_of_one_millisecond_are_all_kept() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let path = folder.path().join("node.log");
+        let mut file = RotatedFile::open(&path, rotation()).expect("opened");
+        for _ in 0..4 {
+            file.write_line(b"1234567890123456789\n", at(0)).expect("written");
+        }
+        assert_eq!(names(folder.path()).len(), 4, "{:?}", names(folder.path()));
+        let backups = ["node-2026-09-21T14-13-20.000.log", "node-2026-09-21T14-13-20.001.log"];
+        assert_eq!(names(folder.path())[..2], backups);
+    }
+
+    #[test]
+    fn half_a_line_counts_too() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let path = folder.path().join("node.log");
+        let mut file = RotatedFile::open(&path, rotation()).expect("opened");
+        // What another writer has left there stands for what a failed write has.
+        fs::write(&path, "1234567890123456789\n").expect("written");
+        let kept = std::mem::replace(&mut file.file, File::open(&path).expect("opened to be read"));
+        file.write_line(b"x\n", at(0)).expect_err("it cannot be written");
+        assert_eq!(file.bytes, 20);
+        file.file = kept;
+        file.write_line(b"y\n", at(1)).expect("written");
+        assert_eq!(fs::read_to_string(&path).expect("read"), "y\n");
     }
 
     #[test]
