@@ -87,6 +87,7 @@ fn whom_http_answers() {
     assert_eq!(config.cors, ["https://a.example", "http://b.example:8080"]);
     assert_eq!(config.host_whitelist, ["localhost", "127.0.0.1"]);
     assert!(parse(&["--cors="]).cors.is_empty());
+    assert_eq!(parse(&["--cors=https://a.example/,*"]).cors, ["https://a.example", "*"]);
     for bad in ["a.example", "ftp://a.example", "http://a.example/path"] {
         let (why, status) = refuse(&[&format!("--cors={bad}")]);
         assert!(why.contains("origins") && status == 2, "{why}");
@@ -143,7 +144,13 @@ fn a_wrong_command_line_ends_with_etcds_status() {
         (&["--auth-token=jwt,sign-method=HS256,pub-key=/k"], "HMAC needs priv-key", 2),
         (&["--auth-token=jwt,sign-method=RS256,priv-key=/k,priv-key=/l"], "twice", 2),
         (&["--auth-token=jwt,sign-method=RS256,priv-key=/k,ttl=soon"], "ttl is a time", 2),
+        (&["--auth-token=jwt,sign-method=RS256,priv-key=/k,ttl=18446744073709551615s"], "at most 292", 2),
         (&["--auth-token-ttl=-1"], "whole number", 2),
+        (
+            &["--enable-log-rotation", "--log-outputs=/l", r#"--log-rotation-config-json={"maxBackup": 3}"#],
+            "unknown field `maxbackup`",
+            2,
+        ),
         (&["--bcrypt-cost=3"], "from 4 to 31", 2),
         (&["--bcrypt-cost=32"], "from 4 to 31", 2),
         (&["--feature-gates=Lonely"], "Name=true", 2),
@@ -501,4 +508,12 @@ fn version_and_help() {
     for spelling in ["--help", "-h", "-help"] {
         assert!(print(&["bramble", spelling]).contains("--data-dir '${name}.bramble'"));
     }
+}
+
+#[test]
+fn the_bounds_of_rotation_may_be_written_in_any_case() {
+    let json = r#"--log-rotation-config-json={"MaxSize": 7, "maxBackups": 3, "localTime": true}"#;
+    let rotation =
+        parse(&["--enable-log-rotation", "--log-outputs=/l", json]).log.rotation.expect("rotation");
+    assert_eq!((rotation.bytes_max, rotation.backups_max, rotation.local_time), (7 << 20, 3, true));
 }

@@ -61,7 +61,7 @@ impl Jwt {
     /// A token for a user; `None` when there is no key to sign with.
     pub fn sign(&self, user: &str, revision: u64) -> Option<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let exp = Some((now + self.ttl).as_secs().into());
+        let exp = Some(now.saturating_add(self.ttl).as_secs().into());
         let claims = Claims { username: user.to_owned(), revision: revision as f64, exp };
         jsonwebtoken::encode(&Header::new(self.method), &claims, self.signs.as_ref()?).ok()
     }

@@ -15,6 +15,8 @@ use super::values;
 const SIMPLE_TTL: Duration = Duration::from_secs(300);
 /// How long a signed token lives.
 const JWT_TTL: Duration = Duration::from_secs(300);
+/// Longer ones no clock of Go's could tell, and the end of a token is told to everybody who reads it.
+const TTL_MAX: Duration = Duration::from_nanos(i64::MAX as u64);
 /// bcrypt's own bounds.
 const BCRYPT_COSTS: std::ops::RangeInclusive<u64> = 4..=31;
 
@@ -190,8 +192,10 @@ fn sign_method(given: &Given, value: &str) -> Result<SignMethod, ConfigError> {
 }
 
 fn token_ttl(given: &Given, value: &str) -> Result<Duration, ConfigError> {
-    let ttl = values::duration(value).filter(|ttl| *ttl >= Duration::from_secs(1));
-    ttl.ok_or_else(|| values::bad(given, "good: ttl is a time of a second or more, such as 10m"))
+    let ttl = values::duration(value).filter(|ttl| (Duration::from_secs(1)..=TTL_MAX).contains(ttl));
+    let wanted =
+        || values::bad(given, "good: ttl is a time of a second or more, such as 10m, at most 292 years");
+    ttl.ok_or_else(wanted)
 }
 
 fn methods() -> String {

@@ -102,10 +102,12 @@ fn http(sources: &Sources, config: &mut Config) -> Result<(), ConfigError> {
         config.gateway = values::boolean(&given.text).unwrap_or(true);
     }
     if let Some(given) = sources.get("cors") {
-        config.cors = values::list(&given.text);
-        for origin in config.cors.iter().filter(|origin| *origin != "*") {
-            urls::check_origin(origin).map_err(|why| values::bad(given, format!("`*` or origins: {why}")))?;
-        }
+        let origins = values::list(&given.text).into_iter().map(|origin| match origin.as_str() {
+            "*" => Ok(origin),
+            _ => urls::origin(&origin),
+        });
+        let bad = |why| values::bad(given, format!("`*` or origins: {why}"));
+        config.cors = origins.collect::<Result<_, _>>().map_err(bad)?;
     }
     if let Some(given) = sources.get("host-whitelist") {
         config.host_whitelist = values::list(&given.text);

@@ -10,9 +10,9 @@ use super::values;
 /// What etcd's rotation takes for a `maxsize` of 0, MiB.
 const MAXSIZE_DEFAULT: u64 = 100;
 
-/// How the rotation is written; etcd's names.
+/// How the rotation is written; etcd's names, in small letters.
 #[derive(serde::Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct Rotation {
     maxsize: u64,
     maxage: u32,
@@ -60,6 +60,14 @@ fn outputs(sources: &Sources) -> Vec<LogOutput> {
     outputs
 }
 
+/// Names are taken in any case, as in etcd: `maxSize` is `maxsize`. A misspelt one is an error, because a
+/// bound that is not there is found when the card is full.
+fn read_rotation(json: &str) -> serde_json::Result<Rotation> {
+    let given: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json)?;
+    let lower_case = given.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect();
+    serde_json::from_value(serde_json::Value::Object(lower_case))
+}
+
 /// Rotation is of exactly one file, as in etcd.
 fn rotation(sources: &Sources, outputs: &[LogOutput]) -> Result<Option<LogRotation>, ConfigError> {
     if !claim(sources, "enable-log-rotation") {
@@ -74,7 +82,7 @@ fn rotation(sources: &Sources, outputs: &[LogOutput]) -> Result<Option<LogRotati
     }
     let given = match sources.get("log-rotation-config-json") {
         None => Rotation::default(),
-        Some(given) => serde_json::from_str(&given.text).map_err(|error| {
+        Some(given) => read_rotation(&given.text).map_err(|error| {
             let wanted = format!(
                 r#"a JSON object like {{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}}: {error}"#
             );

@@ -77,15 +77,16 @@ pub fn check_advertised(url: &str) -> Result<(), String> {
     }
 }
 
-/// Checks an origin as a browser names it: a scheme, a host, and the port unless it is the scheme's own.
+/// An origin as a browser names it: a scheme, a host, and the port unless it is the scheme's own. A slash
+/// at the end, which people write and browsers do not, is left out.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_origin(origin: &str) -> Result<(), String> {
-    let (_, rest) = split(origin)?;
+pub fn origin(text: &str) -> Result<String, String> {
+    let (scheme, rest) = split(text)?;
     match rest {
-        _ if rest.contains('/') => Err(format!("an origin has no path: {origin}")),
-        _ => Ok(()),
+        _ if rest.contains('/') => Err(format!("an origin has no path: {text}")),
+        _ => Ok(format!("{scheme}://{rest}")),
     }
 }
 

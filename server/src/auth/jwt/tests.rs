@@ -49,6 +49,14 @@ fn foreign(method: &str) -> String {
 }
 
 #[test]
+fn a_token_may_live_as_long_as_numbers_go() {
+    let settings =
+        JwtSettings { ttl: Duration::MAX, ..settings(SignMethod::HS256, None, Some("hmac.secret")) };
+    let jwt = Jwt::open(&settings).expect("opened");
+    assert_eq!(jwt.claim(&jwt.sign("alice", 7).expect("signed")), alice());
+}
+
+#[test]
 fn every_method_signs_and_checks_and_understands_others() {
     for (name, method) in SignMethod::ALL {
         let (private, public) = keys(method);
