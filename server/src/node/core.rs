@@ -80,6 +80,8 @@ pub(super) struct Core {
     pub(super) passwords: Passwords,
     pub(super) failure: Failure,
     pub(super) stop: CancellationToken,
+    /// The engine is let go: requests that were under way have had their time.
+    pub(super) closed: CancellationToken,
     /// Counts proposals from a random number on: entries of an earlier run that are replayed must not
     /// answer callers of this one.
     pub(super) counter: AtomicU64,
@@ -122,8 +124,9 @@ impl Core {
         }
     }
 
-    /// Lets go of the engine; requests are refused from now on.
+    /// Lets go of the engine; requests are refused from now on, and reads that go on are ended.
     pub(super) fn close_state(&self) {
+        self.closed.cancel();
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 

@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bramble_store::data_dir::DataDir;
 use bramble_store::engine::any::AnyEngine;
 use bramble_store::store::Flusher;
+use tokio::time::timeout;
 
 use super::apply::Work;
 use super::background::Chores;
@@ -18,6 +20,9 @@ use super::pump;
 use super::waiters::Waiters;
 use crate::failure::Failure;
 use crate::raft::Consensus;
+
+/// How long reads that are told to end may take: one whose caller never polls it again does not end.
+const READS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything that runs. Dropping it stops it and waits for the threads, unless the node has failed.
 pub(super) struct Parts {
@@ -86,7 +91,9 @@ impl Parts {
         }
         core.close_state();
         // What they look at keeps the engine open, and its files.
-        core.reads_ended().await;
+        if timeout(READS_PATIENCE, core.reads_ended()).await.is_err() {
+            tracing::warn!("a read goes on: the data directory cannot be opened here before it has ended");
+        }
         let _ = tokio::task::spawn_blocking(move || self.join()).await;
     }
 

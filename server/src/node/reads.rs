@@ -56,16 +56,19 @@ struct Tab {
     wanted: Wanted,
 }
 
-/// Whether a read is to go on: its caller waits, and the node runs.
-#[derive(Clone)]
+/// Whether a read is to go on: its caller waits, and the node does, too.
 struct Wanted {
     caller: Weak<()>,
-    stop: CancellationToken,
+    end: CancellationToken,
 }
 
 impl Wanted {
+    fn until(end: &CancellationToken, caller: &Arc<()>) -> Wanted {
+        Wanted { caller: Arc::downgrade(caller), end: end.clone() }
+    }
+
     fn yet(&self) -> bool {
-        self.caller.strong_count() > 0 && !self.stop.is_cancelled()
+        self.caller.strong_count() > 0 && !self.end.is_cancelled()
     }
 }
 
@@ -165,7 +168,7 @@ impl Core {
         R: Fn(&View, Room<'_>) -> Result<Option<T>, ReadError> + Send + 'static,
     {
         let caller = Arc::new(());
-        let (place, wanted) = (place.clone(), self.wanted(&caller));
+        let (place, wanted) = (place.clone(), Wanted::until(&self.closed, &caller));
         let ended = match size {
             Size::Small => attempt(&view, place, wanted, read),
             Size::Large => self.aside(deadline, move || attempt(&view, place, wanted, read)).await?,
@@ -183,8 +186,10 @@ impl Core {
             Ok(desk) => desk.map_err(|_| NotNow::Stopped)?,
             Err(_) => return Err(NotNow::TooManyRequests),
         };
-        self.alive()?;
-        at(desk, work).await
+        match self.closed.is_cancelled() {
+            true => Err(NotNow::Stopped),
+            false => at(desk, work).await,
+        }
     }
 
     /// Reads the whole history, or much of it, away from the async threads, one after the other: it may take
@@ -197,16 +202,13 @@ impl Core {
         let desk = self.scans.clone().acquire_owned().await.map_err(|_| NotNow::Stopped)?;
         self.alive()?;
         let caller = Arc::new(());
-        let wanted = self.wanted(&caller);
+        // It takes too long to be finished when the node stops.
+        let wanted = Wanted::until(&self.stop, &caller);
         let read = at(desk, move || read(&view, &|_| wanted.yet())).await?;
         read.map_err(|error| self.read_error(error))?.ok_or(NotNow::Stopped.into())
     }
 
-    fn wanted(&self, caller: &Arc<()>) -> Wanted {
-        Wanted { caller: Arc::downgrade(caller), stop: self.stop.clone() }
-    }
-
-    /// Waits until nothing is read away from the async threads any more. The node is stopping: what is read
+    /// Waits until nothing is read away from the async threads any more. The engine is let go: what is read
     /// ends soon, and nothing begins.
     pub(super) async fn reads_ended(&self) {
         let all = [(&self.scans, SCANS), (&self.desks, desks())];

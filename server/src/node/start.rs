@@ -251,6 +251,7 @@ async fn assemble(
         passwords,
         failure,
         stop: CancellationToken::new(),
+        closed: CancellationToken::new(),
         counter,
         streams: AtomicU64::new(0),
         in_flight: Arc::new(Semaphore::new(IN_FLIGHT_KIB_MAX)),
