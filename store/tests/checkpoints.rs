@@ -111,28 +111,32 @@ struct World {
     deadlines: Deadlines,
     rows: BTreeMap<LeaseId, Lease>,
     log: VecDeque<(LeaseId, i64)>,
+    /// Handed out, and held up before it is in the log.
+    held_up: Vec<(LeaseId, i64)>,
     owned: BTreeMap<LeaseId, Owned>,
-    reached: [u64; 5],
+    reached: [u64; 6],
 }
 
 impl World {
     fn new(seed: u64) -> World {
         let random = Random::new(seed);
-        let (rows, log, owned) = Default::default();
-        World { seed, random, now: s(100), deadlines: leading(&[]), rows, log, owned, reached: [0; 5] }
+        let (rows, log, held_up, owned) = Default::default();
+        let (now, deadlines, reached) = (s(100), leading(&[]), [0; 6]);
+        World { seed, random, now, deadlines, rows, log, held_up, owned, reached }
     }
 
     fn turn(&mut self) {
         self.now += ms(self.random.below(4_000) as u64);
         let id = LeaseId(self.random.below(8) as i64);
-        match self.random.below(14) {
+        match self.random.below(15) {
             0..=2 if !self.rows.contains_key(&id) => self.grant(id),
             3..=5 if self.deadlines.remaining(id, self.now).is_some_and(|left| !left.is_zero()) => {
                 self.renew(id);
             }
             6..=7 => self.write_down(),
             8..=9 => self.apply(1),
-            10 => self.change_leader(),
+            10 => self.settle(),
+            11 => self.change_leader(),
             _ => self.end(),
         }
     }
@@ -149,9 +153,14 @@ impl World {
         self.owned.insert(row.id, Owned { promised, known_s: row.ttl_s });
     }
 
-    /// As the server does it: what is written down is taken back first, and that is waited for.
+    /// As the server does it: what is written down is taken back first, and that is waited for; and for
+    /// what is about to be written down, before that.
     fn renew(&mut self, id: LeaseId) {
         if self.deadlines.is_checkpointed(id) {
+            if self.deadlines.checkpoint_under_way(id) {
+                self.settle();
+                self.reached[5] += 1;
+            }
             self.log.push_back((id, 0));
             self.apply(usize::MAX);
             self.reached[0] += 1;
@@ -162,12 +171,19 @@ impl World {
     }
 
     fn write_down(&mut self) {
-        for (id, left_s) in self.deadlines.due_checkpoints(self.now) {
-            assert!(left_s < self.rows[&id].ttl_s, "seed {}", self.seed);
+        self.settle();
+        self.held_up = self.deadlines.due_checkpoints(self.now);
+        assert!(self.held_up.iter().all(|(id, left_s)| *left_s < self.rows[id].ttl_s), "seed {}", self.seed);
+    }
+
+    /// What was handed out comes into the log or never will.
+    fn settle(&mut self) {
+        for checkpoint in std::mem::take(&mut self.held_up) {
             if !self.random.one_in(4) {
-                self.log.push_back((id, left_s));
+                self.log.push_back(checkpoint);
             }
         }
+        self.deadlines.checkpoints_settled();
     }
 
     fn apply(&mut self, most: usize) {
@@ -188,6 +204,7 @@ impl World {
         let kept = self.random.below(4);
         self.apply(kept);
         self.log.clear();
+        self.held_up.clear();
         let grace = ms(self.random.below(2_000) as u64);
         let all: Vec<Lease> = self.rows.values().copied().collect();
         self.deadlines.demote();
@@ -202,6 +219,7 @@ impl World {
 
     /// The revokes go through the log, too.
     fn end(&mut self) {
+        self.settle();
         self.reached[4] += self.log.len() as u64;
         self.apply(usize::MAX);
         for id in self.deadlines.due(self.now, 100) {
@@ -218,12 +236,12 @@ impl World {
 /// new leader gives back no more than what passed since the last checkpoint, and the grace.
 #[test]
 fn no_lease_ends_early_whoever_leads() {
-    let (mut reached, seeds) = ([0; 5], 5_000);
+    let (mut reached, seeds) = ([0; 6], 5_000);
     for seed in 1..=seeds {
         let mut world = World::new(seed);
         (0..200).for_each(|_| world.turn());
         reached.iter_mut().zip(world.reached).for_each(|(all, one)| *all += one);
     }
-    println!("{seeds} seeds: taken back, written down, promoted, ended, under way: {reached:?}");
+    println!("{seeds} seeds: taken back, written down, promoted, ended, under way, held up: {reached:?}");
     assert!(reached.iter().all(|times| *times > 1_000), "{reached:?}");
 }

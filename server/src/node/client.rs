@@ -253,9 +253,13 @@ impl Client {
                     Err(error) => return Err(error),
                 },
                 Renewal::Unknown => return Ok(self.answer(revision, 0)),
-                Renewal::Ending if Instant::now() >= deadline => return Err(NotNow::ReadTimedOut.into()),
+                Renewal::Ending | Renewal::Checkpointing if Instant::now() >= deadline => {
+                    return Err(NotNow::ReadTimedOut.into());
+                }
                 Renewal::NotLeading if Instant::now() >= deadline => return Err(NotNow::NoLeader.into()),
-                Renewal::Ending | Renewal::NotLeading => self.core.leases.changed().await,
+                Renewal::Ending | Renewal::Checkpointing | Renewal::NotLeading => {
+                    self.core.leases.changed().await;
+                }
             }
         }
     }

@@ -41,11 +41,14 @@ pub(super) struct LeaseClock {
 }
 
 /// What a renewal found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Renewal {
     /// Renewed for so many seconds.
     Renewed(i64),
     /// It has ended and its revoke is under way.
     Ending,
+    /// What is left of it is about to be written down: what takes that back has to come after it.
+    Checkpointing,
     /// The next leader would give it less than its full time: that has to be taken back first.
     Checkpointed,
     /// There is no such lease.
@@ -93,7 +96,10 @@ impl LeaseClock {
         }
         // One that has ended is not worth a command.
         if deadlines.is_checkpointed(id) && deadlines.remaining(id, now).is_some_and(|left| !left.is_zero()) {
-            return Renewal::Checkpointed;
+            return match deadlines.checkpoint_under_way(id) {
+                true => Renewal::Checkpointing,
+                false => Renewal::Checkpointed,
+            };
         }
         match deadlines.renew(id, now) {
             Some(ttl_s) => Renewal::Renewed(ttl_s),
@@ -124,7 +130,7 @@ impl LeaseClock {
         Some(Some(order.into_iter().map(|(_, id)| id).collect()))
     }
 
-    /// Waits until a lease was revoked or leading changed, or a little while.
+    /// Waits until a lease was revoked, leading changed or checkpoints were settled, or a little while.
     pub(super) async fn changed(&self) {
         let _ = tokio::time::timeout(Duration::from_millis(100), self.changed.notified()).await;
     }
@@ -197,7 +203,10 @@ async fn checkpoint_due(core: &Arc<Core>, term: u64) {
             return;
         }
         let leases = remaining.len();
-        match core.propose_fenced(Action::LeaseCheckpoint { remaining }, term).await {
+        let written = core.propose_fenced(Action::LeaseCheckpoint { remaining }, term).await;
+        core.leases.lock().checkpoints_settled();
+        core.leases.changed.notify_waiters();
+        match written {
             Ok(_) => tracing::debug!(leases, "what is left of leases was written down"),
             Err(error) => {
                 return tracing::debug!(%error, leases, "what is left of leases was not written down");
@@ -255,7 +264,31 @@ pub(super) fn ttl_min_s(election: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use bramble_store::types::Lease;
+
     use super::*;
+
+    struct Still(Duration);
+
+    impl Clock for Still {
+        fn now(&self) -> Duration {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_renewal_waits_while_the_checkpoint_is_on_its_way() {
+        let (id, now) = (LeaseId(1), CHECKPOINT_EVERY);
+        let clock = LeaseClock::new(Arc::new(Still(now)), true);
+        let lease = Lease { id, ttl_s: 3600, remaining_s: 0 };
+        clock.lock().promote(&[lease], Duration::ZERO, Duration::ZERO);
+        assert_eq!(clock.lock().due_checkpoints(now), [(id, 3300)]);
+        assert_eq!(clock.renew(id), Renewal::Checkpointing);
+        clock.lock().checkpoints_settled();
+        assert_eq!(clock.renew(id), Renewal::Checkpointed);
+        clock.lock().checkpointed(&lease, now);
+        assert_eq!(clock.renew(id), Renewal::Renewed(3600));
+    }
 
     #[test]
     fn the_shortest_ttl_is_etcds() {

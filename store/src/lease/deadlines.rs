@@ -53,6 +53,8 @@ pub struct Deadlines {
     /// Time between two checkpoints of a lease; none: there are no checkpoints.
     checkpoint_every: Option<Duration>,
     checkpoints: BTreeSet<(Duration, LeaseId)>,
+    /// Leases whose checkpoint was handed out and may not be in the log yet.
+    under_way: BTreeSet<LeaseId>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -166,13 +168,25 @@ impl Deadlines {
 
     /// Whether the replicated row says that less than the TTL is left, or is about to. Then a checkpoint of 0
     /// has to be applied before the lease is renewed: otherwise the next leader would end it too early.
-    /// It must be proposed after those that were handed out before.
+    /// It must come after the one that was handed out before, so that has to be settled first.
     pub fn is_checkpointed(&self, id: LeaseId) -> bool {
         self.leases.get(&id).is_some_and(|lease| lease.checkpointed)
     }
 
+    /// Whether a checkpoint of the lease was handed out and is not settled yet.
+    pub fn checkpoint_under_way(&self, id: LeaseId) -> bool {
+        self.under_way.contains(&id)
+    }
+
+    /// The checkpoints that were handed out have an answer: each is applied, or will never be proposed, or
+    /// comes before whatever is proposed from now on.
+    pub fn checkpoints_settled(&mut self) {
+        self.under_way.clear();
+    }
+
     /// Leases whose checkpoint is due, with the seconds they have left, at most [`CHECKPOINT_MAX`]. Each
-    /// comes again an interval later, as long as it has more than that to live.
+    /// comes again an interval later, as long as it has more than that to live. Those handed out before are
+    /// settled by then.
     pub fn due_checkpoints(&mut self, now: Duration) -> Vec<(LeaseId, i64)> {
         let mut due = Vec::new();
         while due.len() < CHECKPOINT_MAX
@@ -182,6 +196,7 @@ impl Deadlines {
             self.schedule(id, next);
             due.extend(self.checkpoint(id, now));
         }
+        self.under_way = due.iter().map(|(id, _)| *id).collect();
         due
     }
 
