@@ -2,7 +2,8 @@
 //!
 //! A read does not know how large its answer will be, so it takes room as it goes. When there is no
 //! more it stops and gives everything back; then it waits in line until what it needed, and as much
-//! again, is free, and begins anew. What its own connection has taken it waits for outside the line. An answer that is larger than a connection may ever have is refused.
+//! again, is free, and begins anew. What its own connection has taken it waits for outside the line. An
+//! answer that is larger than a connection may ever have is refused.
 use std::cell::Cell;
 use std::sync::{Arc, Weak};
 

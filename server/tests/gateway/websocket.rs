@@ -131,11 +131,21 @@ async fn a_long_frame_is_refused_before_it_comes() {
     // A message in parts is no longer than one in one piece.
     let (mut socket, _) = connect(&member, "/v3/watch", &[]).await;
     let part = |first| [&[u8::from(first), 0xfe, 0x20, 0, 0, 0, 0, 0][..], &[b'{'; 0x2000]].concat();
-    for n in 0..4 {
+    for n in 0..12 {
         // It may be gone by then.
         let _ = socket.get_mut().write_all(&part(n == 0)).await;
     }
     ended(&mut socket).await;
+    member.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_an_ordinary_object_is_taken_in_one_piece() {
+    let member = Member::start(loopback()).await;
+    let (mut socket, _) = connect(&member, "/v3/kv/put", &[]).await;
+    let value = "A".repeat(60_000);
+    send(&mut socket, &format!(r#"{{"key":"Zm9v","value":"{value}"}}"#)).await;
+    assert_eq!(line(&mut socket).await["header"]["revision"], "2");
     member.node.shutdown().await;
 }
 

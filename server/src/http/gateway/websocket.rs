@@ -29,7 +29,7 @@ use crate::node::budget::{Loan, Place};
 
 /// The longest message of a client, and as much of a frame that has not come whole. Nobody counts these, as
 /// nobody counts the first bytes of a body; a longer request is sent in several messages.
-const MESSAGE_BYTES_MAX: usize = 16 << 10;
+const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// What the socket reads at once.
 const READ_BUFFER_BYTES: usize = 4 << 10;
 
