@@ -165,6 +165,8 @@ impl Gateway {
         let mut answers = self.call(row, context, stream::iter([Ok(message)])).await?;
         let message = answers.next().await?.ok_or_else(|| Status::internal("no answer"))?;
         answers.next().await?;
+        // What is left of it holds on to the message's memory.
+        drop(answers);
         let message_bytes = message.len();
         let json = to_json(row, message, &self.writers).await?;
         if let Some(place) = place {
