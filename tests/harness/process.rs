@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::tools;
@@ -113,6 +114,7 @@ impl Setup {
         let url = format!("{}://127.0.0.1:{client}", self.scheme);
         let peer_url = format!("http://127.0.0.1:{peer}");
         let output = File::create(&log).expect("a log file");
+        let alone = NO_PORT_IS_TRIED.lock().unwrap_or_else(PoisonError::into_inner);
         let child = Command::new(&self.program)
             .args(["--name", "n1", "--data-dir"])
             .arg(&data_dir)
@@ -125,6 +127,7 @@ impl Setup {
             .stderr(output)
             .spawn()
             .unwrap_or_else(|error| panic!("{} does not start: {error}", self.program.display()));
+        drop(alone);
         let started = Instant::now();
         Server {
             kind: self.kind,
@@ -238,6 +241,10 @@ impl Drop for Server {
     }
 }
 
+/// Held while a port is tried and while a process starts: the new process has every listener of this one
+/// until it has become another program, and so could keep a tried port for itself.
+static NO_PORT_IS_TRIED: Mutex<()> = Mutex::new(());
+
 /// A port nobody listens on at the moment, and that nobody is given by chance: below the range from which
 /// connections take theirs, counted up from a place that depends on the process.
 pub fn free_port() -> u16 {
@@ -246,6 +253,7 @@ pub fn free_port() -> u16 {
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = PORTS.start + (std::process::id().wrapping_mul(97) + next) % (PORTS.end - PORTS.start);
         let port = u16::try_from(port).expect("the range holds ports");
+        let _alone = NO_PORT_IS_TRIED.lock().unwrap_or_else(PoisonError::into_inner);
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
