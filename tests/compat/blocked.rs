@@ -13,7 +13,7 @@ use crate::side::Side;
 use crate::words::{Outcome, Refused, Request};
 
 /// How long one side may take to begin to wait, or to tidy up.
-const WITHIN: Duration = Duration::from_secs(10);
+const WITHIN: Duration = Duration::from_secs(30);
 /// How long a server may take to begin, where nothing shows it.
 const BEGUN_WITHIN: Duration = Duration::from_secs(1);
 /// How often to look.

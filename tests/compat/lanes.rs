@@ -2,9 +2,11 @@
 //! by what all rounds before it have met, and by nothing of its neighbours, so that a seed repeats a run.
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bramble_tests::chance::Chance;
 use bramble_tests::process::Setup;
+use bramble_tests::pulse::Pulse;
 
 use crate::allow;
 use crate::grid::Grid;
@@ -16,6 +18,10 @@ use crate::world::KINDS;
 const LANES: u64 = KINDS.len() as u64;
 /// Steps in one session.
 const SESSION_STEPS: usize = 600;
+/// When the machine stands still for so long, either server may say that time is up: the session is done
+/// again, so often in all.
+const STOOD_STILL: Duration = Duration::from_secs(1);
+const TRIES: usize = 3;
 
 /// See the module.
 pub struct Run {
@@ -64,19 +70,38 @@ async fn one(
     seed: u64,
     before: Arc<Grid>,
 ) -> (Grid, Counts, Option<String>) {
-    let sides = Side::start_both(&setups).await;
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        let pulse = Pulse::begin();
+        let (mut session, difference) = one_try(&setups, number, seed, before.clone()).await;
+        if let Some(difference) = &difference {
+            let circumstances = session.circumstances();
+            let request = session.counts.requests;
+            println!("DIFFERENCE in session {number}, request {request}: {difference}\n{circumstances}");
+            let late = pulse.latest();
+            println!("(the machine stood still for at most {late:?} meanwhile)");
+            if late >= STOOD_STILL && tried < TRIES {
+                println!("session {number} is done again");
+                continue;
+            }
+        }
+        return (session.grid, session.counts, difference);
+    }
+}
+
+async fn one_try(
+    setups: &[Setup; 2],
+    number: u64,
+    seed: u64,
+    before: Arc<Grid>,
+) -> (Session, Option<String>) {
+    let sides = Side::start_both(setups).await;
     let chance = Chance::from_seed(seed.wrapping_add(1_000_003 * number));
     let kind = KINDS[(number % LANES) as usize];
     let mut session = Session::new(sides, kind, chance, before);
     let difference = session.run(SESSION_STEPS).await.err();
-    if let Some(difference) = &difference {
-        let circumstances = session.circumstances();
-        let request = session.counts.requests;
-        println!(
-            "DIFFERENCE in session {number} ({kind:?}), request {request}: {difference}\n{circumstances}"
-        );
-    }
-    (session.grid, session.counts, difference)
+    (session, difference)
 }
 
 impl fmt::Display for Run {

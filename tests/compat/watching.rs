@@ -21,7 +21,7 @@ use crate::side::Side;
 use crate::world::World;
 
 /// How long a side may lag before its silence counts as a difference.
-const LAG_MAX: Duration = Duration::from_secs(10);
+const LAG_MAX: Duration = Duration::from_secs(30);
 /// How long to wait for a progress mark before asking again: some watcher was behind.
 const ASK_AGAIN: Duration = Duration::from_millis(60);
 

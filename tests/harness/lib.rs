@@ -8,5 +8,6 @@
 pub mod certs;
 pub mod chance;
 pub mod process;
+pub mod pulse;
 pub mod tools;
 pub mod wire;
