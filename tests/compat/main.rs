@@ -81,7 +81,6 @@ async fn answers_are_those_of_etcd() {
         run.round().await;
     }
 
-    println!("{run}");
     let seconds = started.elapsed().as_secs();
     println!(
         "{} requests in {} sessions, {} cells, {seconds} s, seed {seed}",
@@ -89,6 +88,7 @@ async fn answers_are_those_of_etcd() {
         run.sessions,
         run.grid.len()
     );
+    // What is wrong comes before the grid, which is long: of a long output only a part is kept.
     let differences = &run.differences;
     assert!(
         differences.is_empty(),
@@ -100,15 +100,21 @@ async fn answers_are_those_of_etcd() {
     println!("{} cells with fewer than {HITS_MIN} hits:\n{}", thin.len(), thin.join("\n"));
     assert!(!run.grid.is_thin(), "too many thin cells, seed {seed}");
     for (rpc, option, outcome) in must::MUST {
-        assert!(run.grid.has(rpc, option, outcome), "never met: {rpc} [{option}] {outcome}");
+        assert!(run.grid.has(rpc, option, outcome), "never met: {rpc} [{option}] {outcome}, seed {seed}");
     }
+    println!("{run}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scripts_walk_alike() {
     let Some(setups) = both() else { return };
-    let (locks, downgrade, quota) =
-        tokio::join!(walks::locks(&setups), walks::downgrade(&setups), walks::quota(&setups));
-    let differences: Vec<String> = [locks, downgrade, quota].into_iter().filter_map(Result::err).collect();
+    let (locks, downgrade, quota, hash) = tokio::join!(
+        walks::locks(&setups),
+        walks::downgrade(&setups),
+        walks::quota(&setups),
+        walks::hash(&setups)
+    );
+    let differences: Vec<String> =
+        [locks, downgrade, quota, hash].into_iter().filter_map(Result::err).collect();
     assert!(differences.is_empty(), "{differences:#?}");
 }

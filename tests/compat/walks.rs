@@ -128,6 +128,32 @@ async fn changes(sides: &mut [Side; 2], request: Request) -> Result<(), String> 
     if silent && done { Ok(()) } else { Err(format!("{call:?}\n  etcd:    {theirs:?}\n  bramble: {ours:?}")) }
 }
 
+/// The hash of a revision that deletes every key and puts some of them again, and of the next ones: what
+/// etcd counts then of what was there before is a matter of its index.
+pub async fn hash(setups: &[Setup; 2]) -> Result<(), String> {
+    let mut session = session(setups).await;
+    let put = |key: &'static str| pb::PutRequest { key: key.into(), value: "v".into(), ..Default::default() };
+    let op = |request| pb::RequestOp { request: Some(request) };
+    // For etcd's check of puts that meet deletes this range is empty; for its deletes it has no end.
+    let every_key = || pb::DeleteRangeRequest { key: "\0".into(), range_end: "\0".into(), prev_kv: false };
+    for again in [&["a"][..], &["a", "b"], &["a", "new"], &[]] {
+        for key in ["a", "b", "c"] {
+            session.call(Request::Put(put(key))).await?;
+        }
+        let revision = session.world.revision;
+        session.call(Request::Compact(pb::CompactionRequest { revision, physical: true })).await?;
+        let puts = again.iter().map(|key| op(pb::request_op::Request::RequestPut(put(key))));
+        let delete = op(pb::request_op::Request::RequestDeleteRange(every_key()));
+        let success = std::iter::once(delete).chain(puts).collect();
+        session.call(Request::Txn(pb::TxnRequest { success, ..Default::default() })).await?;
+        session.call(Request::Put(put("later"))).await?;
+        for revision in revision..=session.world.revision {
+            session.call(Request::HashKV(pb::HashKvRequest { revision })).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Puts until the quota says no; what goes on and what does not; and the way back. Sizes are each server's
 /// own, so that only codes and texts are compared, and not after how many puts.
 pub async fn quota(setups: &[Setup; 2]) -> Result<(), String> {

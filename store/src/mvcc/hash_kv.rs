@@ -2,9 +2,10 @@
 //!
 //! CRC-32C over the word `key`, then for every version in revision order its 17-byte etcd name (main ‖
 //! `_` ‖ sub, and `t` behind a tombstone's) and its record. Of versions at or below the floor only those
-//! count that are still live at the revision hashed; where no key is live there, etcd skips nothing,
-//! which leaves what was live at the floor.
-use super::history::{LiveKeys, Versions};
+//! count that etcd's index *keeps* at the revision hashed: the live ones, but for keys that this revision
+//! itself deleted before it put them, which etcd takes for deleted. Where it keeps nothing, it skips
+//! nothing, which leaves what was live at the floor.
+use super::history::{LiveKeys, Version, Versions};
 use super::moment::Moment;
 use super::room::{Cut, Going, Room};
 use crate::codec::peek_key_value;
@@ -24,13 +25,24 @@ impl<R: Read> Moment<'_, R> {
             return Err(Refusal::Future { wanted, current: self.revision }.into());
         }
         let main = if wanted == 0 { self.revision } else { wanted };
-        let any_live = LiveKeys::of(self.rows, &KeyRange::all(), main)?.next_version()?.is_some();
-        let live_at = if any_live { main } else { self.floor };
-        let hash = Cut::answer(self.hash_rows(main, live_at, room))?;
+        let kept_at = if self.keeps_any(main)? { main } else { self.floor };
+        let hash = Cut::answer(self.hash_rows(main, kept_at, room))?;
         Ok(hash.map(|hash| (hash, main)))
     }
 
-    fn hash_rows(&self, main: i64, live_at: i64, room: Room<'_>) -> Result<u32, Cut> {
+    /// Whether any key is kept at `main`. A look at the first one will do, unless `main` itself made it.
+    fn keeps_any(&self, main: i64) -> Result<bool, Fatal> {
+        let mut versions = Versions::new(self.rows.cursor(Family::Idx));
+        let mut live = LiveKeys::of(self.rows, &KeyRange::all(), main)?;
+        while let Some((key, version)) = live.next()? {
+            if is_kept(&mut versions, &key, version, main)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn hash_rows(&self, main: i64, kept_at: i64, room: Room<'_>) -> Result<u32, Cut> {
         let mut going = Going::on(room);
         let mut hash = crc32c::crc32c(b"key");
         let mut versions = Versions::new(self.rows.cursor(Family::Idx));
@@ -44,7 +56,7 @@ impl<R: Read> Moment<'_, R> {
                 break;
             }
             let (key, _) = peek_key_value(record).ok_or_else(unreadable)?;
-            if at.main > self.floor || is_live(&mut versions, key, at, live_at)? {
+            if at.main > self.floor || is_kept_row(&mut versions, key, at, kept_at)? {
                 hash = crc32c::crc32c_append(hash, &etcd_name(at, tombstone));
                 hash = crc32c::crc32c_append(hash, record);
             }
@@ -54,14 +66,37 @@ impl<R: Read> Moment<'_, R> {
     }
 }
 
-/// Whether the version of `key` at `at` is the one that is live at main revision `main`.
-fn is_live<C: Cursor>(
+/// Whether the version of `key` at `at` is the one that is kept at main revision `main`.
+fn is_kept_row<C: Cursor>(
     versions: &mut Versions<C>,
     key: &[u8],
     at: Revision,
     main: i64,
 ) -> Result<bool, Fatal> {
-    Ok(versions.find(key, main)?.is_some_and(|version| version.at == at && version.is_live()))
+    match versions.find(key, main)? {
+        Some(newest) if newest.at == at && newest.is_live() => is_kept(versions, key, newest, main),
+        _ => Ok(false),
+    }
+}
+
+/// Whether the live `newest` version of `key` at `main` is kept: not if `main` has deleted the key, too.
+fn is_kept<C: Cursor>(
+    versions: &mut Versions<C>,
+    key: &[u8],
+    newest: Version,
+    main: i64,
+) -> Result<bool, Fatal> {
+    if newest.at.main < main {
+        return Ok(true);
+    }
+    let mut version = versions.find_exactly(key, newest.at)?;
+    while let Some(within) = version.filter(|version| version.at.main == main) {
+        if !within.is_live() {
+            return Ok(false);
+        }
+        version = versions.older()?;
+    }
+    Ok(true)
 }
 
 /// What etcd calls a version in its own file.

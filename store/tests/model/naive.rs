@@ -292,12 +292,20 @@ impl Naive {
 
     /// etcd's hash, from its own description.
     pub fn hash_kv(&self, main: i64) -> u32 {
-        let any_live = !self.live(&KeyRange::all(), main).is_empty();
-        let live_at = if any_live { main } else { self.floor };
+        // A key that the revision itself has deleted counts as deleted, though it has put it again.
+        let deleted = |key: &Bytes, main| {
+            self.history.iter().any(|record| record.at.main == main && !record.live && record.kv.key == *key)
+        };
+        let kept = |record: &Record, main| {
+            let newest = self.newest(&record.kv.key, main).map(|newest| newest.at);
+            record.live && newest == Some(record.at) && !deleted(&record.kv.key, main)
+        };
+        let keeps_any = self.history.iter().any(|record| kept(record, main));
+        let kept_at = if keeps_any { main } else { self.floor };
         let mut bytes = b"key".to_vec();
-        for Record { at, live, kv } in self.history.iter().filter(|record| record.at.main <= main) {
-            let newest = self.newest(&kv.key, live_at).map(|newest| newest.at) == Some(*at);
-            if at.main <= self.floor && !(newest && *live) {
+        for record in self.history.iter().filter(|record| record.at.main <= main) {
+            let Record { at, live, kv } = record;
+            if at.main <= self.floor && !kept(record, kept_at) {
                 continue;
             }
             bytes.extend([&at.main.to_be_bytes()[..], b"_", &at.sub.to_be_bytes()].concat());
