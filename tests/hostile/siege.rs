@@ -19,7 +19,7 @@ use crate::vitals::{Budgets, MIB, budgets, busy_ticks, forget_peak, resident, ti
 const SLOWER_MAX: u32 = 5;
 /// A quiet p99 below this counts as this: with two cores, which the attackers and the attacked keep busy,
 /// waiting for one takes some milliseconds that no server can save.
-const QUIET_P99_MIN: Duration = Duration::from_millis(40);
+const QUIET_P99_MIN: Duration = Duration::from_millis(10);
 /// How long an attack lasts at least, so that the p99 is one of more than a thousand requests.
 const ATTACK_FOR: Duration = Duration::from_millis(2500);
 /// An attack may be tried so often before its p99 counts as too high: what slows all of them is the server.

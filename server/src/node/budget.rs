@@ -290,6 +290,16 @@ impl Place {
         self.share.most(kind)
     }
 
+    /// What it may take of a kind in any case, if its connection has taken nothing.
+    pub fn sure(&self, kind: Kind) -> usize {
+        self.share.budget.limit(kind).sure
+    }
+
+    /// Whether somebody waits in line for room for an answer.
+    pub fn others_wait(&self) -> bool {
+        self.share.budget.line.try_lock().is_err()
+    }
+
     /// Waits until `amount` answer bytes could be taken, or as many as the connection may ever have, and
     /// it is this place's turn; `None` when that took until `deadline`. Who has its turn keeps it, unless
     /// its own connection has taken too much: for that, nobody else waits.

@@ -23,6 +23,7 @@ pub use super::answers::{
 use super::budget::Kind;
 pub use super::contest::ContestError;
 use super::core::{Core, View};
+use super::desks::Desks;
 pub use super::elections::{LeaderKey, Observed};
 use super::error::{Error, NotNow, Unknown};
 use super::leases::{self, Renewal, ttl_min_s};
@@ -443,6 +444,11 @@ impl Client {
     ) -> Result<T, Error> {
         let done = self.core.aside(self.core.deadline(), move || read(view)).await?;
         done.map_err(|error| self.core.read_error(error))
+    }
+
+    /// Where large requests and answers are worked on.
+    pub(crate) fn desks(&self) -> Desks {
+        self.core.desks.clone()
     }
 
     pub(super) fn answer<T>(&self, revision: i64, body: T) -> Answer<T> {

@@ -23,6 +23,7 @@ use super::admission::{Admission, admission};
 use super::answers::{Caller, Header};
 use super::background::Chores;
 use super::budget::{Budget, Kind, Place, Share};
+use super::desks::Desks;
 use super::error::{Error, NotNow, Unknown};
 use super::leases::LeaseClock;
 use super::outbox::Backlog;
@@ -87,10 +88,10 @@ pub(super) struct Core {
     pub(super) counter: AtomicU64,
     pub(super) streams: AtomicU64,
     pub(super) in_flight: Arc<Semaphore>,
-    /// Large reads at once.
-    pub(super) desks: Arc<Semaphore>,
+    /// Of work on large requests and answers.
+    pub(super) desks: Desks,
     /// Reads of the whole history at once: one.
-    pub(super) scans: Arc<Semaphore>,
+    pub(super) scans: Desks,
     pub(super) budget: Arc<Budget>,
     /// Of the callers in this process.
     pub(super) own_share: Arc<Share>,

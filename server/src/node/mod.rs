@@ -37,6 +37,7 @@ pub mod client;
 mod compactor;
 mod contest;
 mod core;
+pub mod desks;
 mod elections;
 pub mod error;
 mod ids;

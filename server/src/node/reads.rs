@@ -2,15 +2,16 @@
 //!
 //! A read does not know how large its answer will be, so it takes room as it goes. When there is no
 //! more it stops and gives everything back; then it waits in line until what it needed, and as much
-//! again, is free, and begins anew. What its own connection has taken it waits for outside the line. An
-//! answer that is larger than a connection may ever have is refused.
+//! again, is free, and begins anew. What its own connection has taken it waits for outside the line. Who
+//! comes while others stand in line takes only what nobody can take from its connection, and stops soon:
+//! reading what there is no room for would cost everybody time. An answer that is larger than a connection
+//! may ever have is refused.
 use std::cell::Cell;
 use std::sync::{Arc, Weak};
 
 use bramble_store::error::ReadError;
 use bramble_store::store::{Reply, Room};
 use bramble_store::types::{KeyValue, OpReply, RangeEnd, RangeRequest};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +55,8 @@ struct Tab {
     place: Arc<Place>,
     asked: Cell<usize>,
     granted: Cell<usize>,
+    /// What it may take at most.
+    most: usize,
     wanted: Wanted,
 }
 
@@ -83,6 +86,9 @@ impl Tab {
         if needed <= granted {
             return true;
         }
+        if needed > self.most {
+            return false;
+        }
         let exactly = needed - granted;
         let step = exactly.max(granted.clamp(STEP_BYTES_MIN, STEP_BYTES_MAX));
         for step in [step, exactly] {
@@ -101,16 +107,22 @@ impl Tab {
     }
 }
 
+/// Where a read is tried, what it may take at most, and how long it may wait for its desk.
+#[derive(Clone, Copy, Debug)]
+struct Try {
+    size: Size,
+    most: usize,
+    deadline: Instant,
+}
+
 /// How an attempt ended: with an answer, or without room for the bytes asked for until then.
 type Attempt<T> = Result<Result<T, usize>, ReadError>;
 
 fn attempt<T>(
+    tab: &Tab,
     view: &View,
-    place: Arc<Place>,
-    wanted: Wanted,
-    read: impl Fn(&View, Room<'_>) -> Result<Option<T>, ReadError>,
+    read: impl FnOnce(&View, Room<'_>) -> Result<Option<T>, ReadError>,
 ) -> Attempt<T> {
-    let tab = Tab { place, asked: Cell::new(0), granted: Cell::new(0), wanted };
     let answer = read(view, &|bytes| tab.more(bytes));
     tab.settle(matches!(answer, Ok(Some(_))));
     Ok(answer?.ok_or(tab.asked.get()))
@@ -130,7 +142,8 @@ impl Core {
         R: Fn(&View, Room<'_>) -> Result<Option<T>, ReadError> + Clone + Send + 'static,
     {
         let deadline = self.deadline();
-        let needed = match self.try_read(place, view, size, read.clone(), deadline).await? {
+        let most = if place.others_wait() { place.sure(Kind::AnswerBytes) } else { usize::MAX };
+        let needed = match self.try_read(place, view, Try { size, most, deadline }, read.clone()).await? {
             Ok(answer) => return Ok(answer),
             Err(needed) => needed,
         };
@@ -149,7 +162,8 @@ impl Core {
             }
             let first = place.turn(turn.take(), needed.saturating_mul(2), deadline).await;
             turn = Some(first.ok_or_else(too_many)?);
-            match self.try_read(place, self.view()?, Size::Large, read.clone(), deadline).await? {
+            let again = Try { size: Size::Large, most: usize::MAX, deadline };
+            match self.try_read(place, self.view()?, again, read.clone()).await? {
                 Ok(answer) => return Ok(answer),
                 Err(reached) => needed = needed.max(reached * COPIES),
             }
@@ -160,19 +174,19 @@ impl Core {
         &self,
         place: &Arc<Place>,
         view: View,
-        size: Size,
+        Try { size, most, deadline }: Try,
         read: R,
-        deadline: Instant,
     ) -> Result<Result<T, usize>, Error>
     where
         T: Send + 'static,
         R: Fn(&View, Room<'_>) -> Result<Option<T>, ReadError> + Send + 'static,
     {
         let caller = Arc::new(());
-        let (place, wanted) = (place.clone(), Wanted::until(&self.closed, &caller));
+        let wanted = Wanted::until(&self.closed, &caller);
+        let tab = Tab { place: place.clone(), asked: Cell::new(0), granted: Cell::new(0), most, wanted };
         let ended = match size {
-            Size::Small => attempt(&view, place, wanted, read),
-            Size::Large => self.aside(deadline, move || attempt(&view, place, wanted, read)).await?,
+            Size::Small => attempt(&tab, &view, read),
+            Size::Large => self.aside(deadline, move || attempt(&tab, &view, read)).await?,
         };
         ended.map_err(|error| self.read_error(error))
     }
@@ -183,13 +197,10 @@ impl Core {
         deadline: Instant,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NotNow> {
-        let desk = match timeout_at(deadline, self.desks.clone().acquire_owned()).await {
-            Ok(desk) => desk.map_err(|_| NotNow::Stopped)?,
-            Err(_) => return Err(NotNow::TooManyRequests),
-        };
+        let desk = timeout_at(deadline, self.desks.one()).await.map_err(|_| NotNow::TooManyRequests)??;
         match self.closed.is_cancelled() {
             true => Err(NotNow::Stopped),
-            false => at(desk, work).await,
+            false => desk.work(work).await,
         }
     }
 
@@ -200,46 +211,25 @@ impl Core {
         view: View,
         read: impl FnOnce(&View, Room<'_>) -> Result<Option<T>, ReadError> + Send + 'static,
     ) -> Result<T, Error> {
-        let desk = self.scans.clone().acquire_owned().await.map_err(|_| NotNow::Stopped)?;
+        let desk = self.scans.one().await?;
         self.alive()?;
         let caller = Arc::new(());
         // It takes too long to be finished when the node stops.
         let wanted = Wanted::until(&self.stop, &caller);
-        let read = at(desk, move || read(&view, &|_| wanted.yet())).await?;
+        let read = desk.work(move || read(&view, &|_| wanted.yet())).await?;
         read.map_err(|error| self.read_error(error))?.ok_or(NotNow::Stopped.into())
     }
 
     /// Waits until nothing is read away from the async threads any more. The engine is let go: what is read
     /// ends soon, and nothing begins.
     pub(super) async fn reads_ended(&self) {
-        let all = [(&self.scans, SCANS), (&self.desks, desks())];
-        for (desks, number) in all {
-            if let Ok(all) = desks.acquire_many(number as u32).await {
-                all.forget();
-            }
-        }
+        self.scans.close().await;
+        self.desks.close().await;
     }
 }
 
 /// Reads of the whole history at once.
-pub(super) const SCANS: usize = 1;
-
-/// Large reads at once: as many as there are processors, and one beside a slow one in any case.
-pub(super) fn desks() -> usize {
-    std::thread::available_parallelism().map_or(2, |processors| processors.get().max(2))
-}
-
-/// Works in a thread for work that blocks; the desk is free when it is done, whoever still waits for it.
-async fn at<T: Send + 'static>(
-    desk: OwnedSemaphorePermit,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, NotNow> {
-    let work = move || {
-        let _desk = desk;
-        work()
-    };
-    tokio::task::spawn_blocking(work).await.map_err(|_| NotNow::Stopped)
-}
+pub(super) const SCANS: u32 = 1;
 
 /// Keeps the answer of a command, if there is room for what it found.
 pub(super) fn keep(place: &Place, reply: Reply) -> Result<Reply, Error> {
@@ -275,9 +265,13 @@ fn record_bytes(kv: &KeyValue) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bramble_store::types::{Detail, KeyRange, RevisionFilter, SortOrder, SortTarget};
 
     use super::*;
+    use crate::config::Profile;
+    use crate::node::budget::Budget;
 
     fn all(limit: i64) -> RangeRequest {
         RangeRequest { limit, ..RangeRequest::new(KeyRange::all()) }
@@ -307,5 +301,25 @@ mod tests {
         for request in oldest.into_iter().chain([last, filtered, older, count, all(0), all(17)]) {
             assert_eq!(Size::of(&request), Size::Large, "{request:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_others_wait_for_room_stops_soon() {
+        let budget = Budget::new(Profile::Pi);
+        let place = budget.in_process().place(Kind::Requests).expect("a place");
+        let caller = Arc::new(());
+        let tab = |most| {
+            let wanted = Wanted::until(&CancellationToken::new(), &caller);
+            Tab { place: place.clone(), asked: Cell::new(0), granted: Cell::new(0), most, wanted }
+        };
+        let sure = place.sure(Kind::AnswerBytes);
+        assert!(!place.others_wait());
+        let in_line = place.turn(None, 1, Instant::now() + Duration::from_secs(20)).await;
+        assert!(in_line.is_some() && place.others_wait());
+        let late = tab(sure);
+        assert!(late.more(sure / COPIES), "that much nobody can take from it");
+        assert!(!late.more(1), "though there is room");
+        late.settle(false);
+        assert!(tab(usize::MAX).more(sure), "who stands in line takes what there is");
     }
 }

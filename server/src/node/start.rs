@@ -23,6 +23,7 @@ use super::budget::{self, Budget, Kind};
 use super::builder::{Builder, StartError, Storage};
 use super::client::Client;
 use super::core::{self, Core, IN_FLIGHT_KIB_MAX, READS_MAX, State};
+use super::desks::Desks;
 use super::leases::{self, LeaseClock};
 use super::outbox::Backlog;
 use super::pump::{self, Feed, Pump};
@@ -255,8 +256,8 @@ async fn assemble(
         counter,
         streams: AtomicU64::new(0),
         in_flight: Arc::new(Semaphore::new(IN_FLIGHT_KIB_MAX)),
-        desks: Arc::new(Semaphore::new(reads::desks())),
-        scans: Arc::new(Semaphore::new(reads::SCANS)),
+        desks: Desks::of_this_machine().map_err(StartError::Thread)?,
+        scans: Desks::new(reads::SCANS).map_err(StartError::Thread)?,
         own_share: budget.in_process(),
         backlog: Backlog::new(profile),
         budget,
@@ -320,7 +321,7 @@ fn serve(core: &Arc<Core>, listeners: Listeners, client: Client) -> tokio::task:
     let mut access = Access::new(&core.config.cors, &core.config.host_whitelist);
     if core.config.gateway {
         access = access.with_gateway(client.clone());
-        http = http.merge(http::gateway::routes(rpc.clone(), limits.message_bytes_max()));
+        http = http.merge(http::gateway::routes(rpc.clone(), limits.message_bytes_max(), core.desks.clone()));
     }
     let metrics = http::health::probes(client).merge(scrapes);
     let apps = Apps { rpc, http, metrics, access, budget: core.budget.clone() };

@@ -21,7 +21,9 @@ use tower::Service;
 
 use super::deadline::{self, Until};
 use super::incoming::{Incoming, Terms};
+use super::status;
 use crate::node::budget::{Kind, Place};
+use crate::node::desks::Desks;
 
 /// Answers larger than this are encoded away from the async threads, bytes.
 const HEAVY_BYTES: usize = 512 << 10;
@@ -52,12 +54,13 @@ pub(super) fn kind_of_call(request: &Request) -> Kind {
 pub(super) struct Bounded<S> {
     service: S,
     message_bytes_max: usize,
+    desks: Desks,
 }
 
 impl<S> Bounded<S> {
-    /// Refuses messages of more than `message_bytes_max` bytes.
-    pub(super) fn new(service: S, message_bytes_max: usize) -> Self {
-        Bounded { service, message_bytes_max }
+    /// Refuses messages of more than `message_bytes_max` bytes, and has large answers encoded at `desks`.
+    pub(super) fn new(service: S, message_bytes_max: usize, desks: Desks) -> Self {
+        Bounded { service, message_bytes_max, desks }
     }
 }
 
@@ -97,6 +100,7 @@ where
             request.headers_mut().remove("grpc-encoding");
         }
         let answering = self.service.call(request);
+        let desks = self.desks.clone();
         Box::pin(async move {
             let answer = match deadline {
                 None => answering.await?,
@@ -110,7 +114,7 @@ where
             Ok(match (streams, deadline, place) {
                 (true, Some(at), _) => answer.map(|body| Body::new(Until::new(body, at))),
                 (true, None, _) | (false, _, None) => answer,
-                (false, _, Some(place)) => made_aside(answer, &place).await,
+                (false, _, Some(place)) => made_aside(answer, &place, &desks).await,
             })
         })
     }
@@ -167,16 +171,20 @@ fn in_known_words(answer: Response) -> Response {
     }
 }
 
-/// An answer of one message is encoded when it is first looked at. A large one is looked at here, in a
-/// thread for work that takes its time; what it was made of is gone then, and given back.
-async fn made_aside(answer: Response, place: &Arc<Place>) -> Response {
+/// An answer of one message is encoded when it is first looked at. A large one is looked at here, at a
+/// desk; what it was made of is gone then, and given back.
+async fn made_aside(answer: Response, place: &Arc<Place>, desks: &Desks) -> Response {
     if place.taken(Kind::AnswerBytes) < HEAVY_BYTES {
         return answer;
     }
     let (parts, mut body) = answer.into_parts();
-    let made = tokio::task::spawn_blocking(move || (body.frame().now_or_never().flatten(), body));
-    let Ok((first, rest)) = made.await else {
-        return Status::unavailable("etcdserver: server stopped").into_http();
+    let made = match desks.one().await {
+        Ok(desk) => desk.work(move || (body.frame().now_or_never().flatten(), body)).await,
+        Err(stopped) => Err(stopped),
+    };
+    let (first, rest) = match made {
+        Ok(made) => made,
+        Err(why) => return status::of(why).into_http(),
     };
     let message_bytes = match &first {
         Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
@@ -209,7 +217,7 @@ mod tests {
         *request.uri_mut() = http::Uri::from_static("/etcdserverpb.KV/Range");
         request.headers_mut().insert("grpc-timeout", http::HeaderValue::from_static("1S"));
         request.extensions_mut().insert(place.clone());
-        let Ok(answer) = Bounded::new(reads_on, 1000).call(request).await;
+        let Ok(answer) = Bounded::new(reads_on, 1000, Desks::new(1).expect("a thread")).call(request).await;
         let said = Status::from_header_map(answer.headers()).expect("a status");
         assert_eq!(said.code(), Code::DeadlineExceeded);
         assert_eq!(place.taken(Kind::AnswerBytes), 2 * HEAVY_BYTES);

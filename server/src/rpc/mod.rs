@@ -100,6 +100,7 @@ pub fn routes(client: Client, limits: RpcLimits) -> Routes {
                         client.clone(),
                     ),
                     message_bytes_max,
+                    client.desks(),
                 ),
                 limits.slow,
             )

@@ -32,11 +32,12 @@ use axum::routing::any;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use http::{HeaderMap, HeaderValue, Method, header};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::Status;
 
 use crate::node::budget::{Kind, Place};
+use crate::node::desks::Desks;
+use crate::rpc::status;
 use call::Answers;
 pub use codec::Malformed;
 use metadata::Context;
@@ -47,8 +48,6 @@ use values::{End, Room, Values};
 const JSON_PER_MESSAGE: usize = 2;
 /// Answers larger than this are written as JSON, and bodies read, away from the async threads.
 const LARGE_BYTES: usize = 64 << 10;
-/// So many of them at once: each is there twice meanwhile, or more.
-const WRITERS: usize = 2;
 /// Bodies that are being read, all together; two of the longest fit in any case.
 const READING_BYTES: usize = 16 << 20;
 /// A request whose body does not go on for so long is given up; a stream's may rest.
@@ -78,8 +77,9 @@ fn of_today(path: &str) -> Cow<'_, str> {
     path.strip_prefix("/v3beta/").map_or(Cow::from(path), |rest| format!("/v3/{rest}").into())
 }
 
-/// The routes under `/v3`, on top of the routes of gRPC. A message may have `message_bytes_max` bytes.
-pub fn routes(rpc: Router, message_bytes_max: usize) -> Router {
+/// The routes under `/v3`, on top of the routes of gRPC. A message may have `message_bytes_max` bytes; large
+/// ones are read and written at `desks`.
+pub fn routes(rpc: Router, message_bytes_max: usize, desks: Desks) -> Router {
     let by_path = table::ROWS
         .iter()
         .filter_map(|row| Some((row, row.method()?)))
@@ -91,8 +91,7 @@ pub fn routes(rpc: Router, message_bytes_max: usize) -> Router {
         .collect();
     let body_bytes_max = message_bytes_max.saturating_mul(JSON_PER_MESSAGE);
     let room = Room::new(READING_BYTES.max(body_bytes_max.saturating_mul(2)) / 1024);
-    let writers = Arc::new(Semaphore::new(WRITERS));
-    let gateway = Arc::new(Gateway { rpc, by_path, message_bytes_max, body_bytes_max, room, writers });
+    let gateway = Arc::new(Gateway { rpc, by_path, message_bytes_max, body_bytes_max, room, desks });
     let serve = any(move |request: Request| {
         let gateway = gateway.clone();
         async move { gateway.serve(request).await }
@@ -126,7 +125,7 @@ struct Gateway {
     message_bytes_max: usize,
     body_bytes_max: usize,
     room: Room,
-    writers: Arc<Semaphore>,
+    desks: Desks,
 }
 
 impl Gateway {
@@ -168,7 +167,7 @@ impl Gateway {
         // What is left of it holds on to the message's memory.
         drop(answers);
         let message_bytes = message.len();
-        let json = to_json(row, message, &self.writers).await?;
+        let json = to_json(row, message, &self.desks).await?;
         if let Some(place) = place {
             // What it is longer than the message that was counted.
             place.take_anyway(Kind::AnswerBytes, json.len().saturating_sub(message_bytes));
@@ -189,7 +188,7 @@ impl Gateway {
                 self.call(row, context, stream::iter([Ok(message)])).await?
             }
         };
-        let mut lines = Lines { row, answers, deadline, writers: self.writers.clone() };
+        let mut lines = Lines { row, answers, deadline, desks: self.desks.clone() };
         // Whether it is an error is known with the first message only, and HTTP's status comes before it.
         Ok(match lines.next().await {
             Err(status) => error::first_of_stream(&status),
@@ -214,7 +213,7 @@ impl Gateway {
     async fn message(&self, row: &'static Row, body: Body) -> Result<Bytes, Status> {
         let mut values = Values::new(body, self.body_bytes_max, Some(BODY_SILENCE), self.room.clone());
         let json = values.next().await.map_err(|end| end.status(self.message_bytes_max))?;
-        from_json(row, json.unwrap_or_default(), &self.writers).await?.map_err(refused)
+        from_json(row, json.unwrap_or_default(), &self.desks).await?.map_err(refused)
     }
 
     /// The requests of a call as they come. The first is read at once: if it is no good, neither is the
@@ -226,17 +225,17 @@ impl Gateway {
     ) -> Result<impl Stream<Item = Result<Bytes, Status>> + Send + 'static, Status> {
         let bytes_max = self.message_bytes_max;
         let mut values = Values::new(body, self.body_bytes_max, None, self.room.clone());
-        let writers = self.writers.clone();
+        let desks = self.desks.clone();
         let first = match values.next().await.map_err(|end| end.status(bytes_max))? {
-            Some(json) => Some(from_json(row, json, &writers).await?.map_err(refused)?),
+            Some(json) => Some(from_json(row, json, &desks).await?.map_err(refused)?),
             None => None,
         };
         let rest = stream::unfold(Some(values), move |values| {
-            let writers = writers.clone();
+            let desks = desks.clone();
             async move {
                 let mut values = values?;
                 match values.next().await {
-                    Ok(Some(json)) => match from_json(row, json, &writers).await {
+                    Ok(Some(json)) => match from_json(row, json, &desks).await {
                         Ok(message) => message.ok().map(|message| (Ok(message), Some(values))),
                         Err(stopped) => Some((Err(stopped), None)),
                     },
@@ -254,13 +253,13 @@ struct Lines {
     row: &'static Row,
     answers: Answers,
     deadline: Option<Instant>,
-    writers: Arc<Semaphore>,
+    desks: Desks,
 }
 
 impl Lines {
     async fn next(&mut self) -> Result<Option<Bytes>, Status> {
         let Some(message) = until(self.deadline, self.answers.next()).await? else { return Ok(None) };
-        let json = to_json(self.row, message, &self.writers).await?;
+        let json = to_json(self.row, message, &self.desks).await?;
         Ok(Some([br#"{"result":"#, &json[..], b"}\n"].concat().into()))
     }
 
@@ -275,10 +274,10 @@ impl Lines {
     }
 }
 
-async fn to_json(row: &'static Row, message: Bytes, writers: &Arc<Semaphore>) -> Result<Bytes, Status> {
+async fn to_json(row: &'static Row, message: Bytes, desks: &Desks) -> Result<Bytes, Status> {
     match message.len() <= LARGE_BYTES {
         true => (row.answer)(message),
-        false => aside(writers, move || (row.answer)(message)).await?,
+        false => aside(desks, move || (row.answer)(message)).await?,
     }
 }
 
@@ -286,11 +285,11 @@ async fn to_json(row: &'static Row, message: Bytes, writers: &Arc<Semaphore>) ->
 async fn from_json(
     row: &'static Row,
     json: Bytes,
-    writers: &Arc<Semaphore>,
+    desks: &Desks,
 ) -> Result<Result<Bytes, Malformed>, Status> {
     match json.len() <= LARGE_BYTES {
         true => Ok((row.request)(&json)),
-        false => aside(writers, move || (row.request)(&json)).await,
+        false => aside(desks, move || (row.request)(&json)).await,
     }
 }
 
@@ -300,15 +299,11 @@ fn refused(malformed: Malformed) -> Status {
 
 /// Does what takes its time away from the async threads, in its turn.
 async fn aside<T: Send + 'static>(
-    writers: &Arc<Semaphore>,
+    desks: &Desks,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Status> {
-    let writer = writers.clone().acquire_owned().await.map_err(|_| crate::rpc::status::stopped())?;
-    let done = tokio::task::spawn_blocking(move || {
-        let _writer = writer;
-        work()
-    });
-    done.await.map_err(|_| crate::rpc::status::stopped())
+    let desk = desks.one().await.map_err(status::of)?;
+    desk.work(work).await.map_err(status::of)
 }
 
 async fn until<T>(
