@@ -1,4 +1,4 @@
-//! What the targets share: cutting an input into parts, and a member that is made anew now and then.
+//! What the targets share: a member that is made anew now and then; inputs are cut as the store's are.
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,6 +9,8 @@ use bramble_server::node::budget::KINDS;
 use bramble_store::disk::sim::SimDisk;
 use bramble_store::engine::mem::Mem;
 use tokio::runtime::Runtime;
+
+pub use bramble_store_fuzz::{Input, Parts};
 
 /// How long anything may take; a loaded machine is slow.
 pub const PATIENCE: Duration = Duration::from_secs(15);
@@ -91,76 +93,4 @@ async fn start() -> Node {
     let node = builder.build().await.expect("it starts");
     node.ready(PATIENCE).await.expect("it is ready");
     node
-}
-
-/// Cuts an input into parts: a length in two bytes, the lower one first, and so many bytes, as far as
-/// there are.
-#[derive(Debug)]
-pub struct Parts<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Parts<'a> {
-    /// All of `input`.
-    pub fn new(input: &'a [u8]) -> Self {
-        Parts { rest: input }
-    }
-
-    /// Whether nothing is left.
-    pub fn is_empty(&self) -> bool {
-        self.rest.is_empty()
-    }
-
-    /// One byte; 0 at the end.
-    pub fn byte(&mut self) -> u8 {
-        let (first, rest) = self.rest.split_first().unwrap_or((&0, &[]));
-        self.rest = rest;
-        *first
-    }
-
-    /// The next part.
-    pub fn bytes(&mut self) -> &'a [u8] {
-        let length = u16::from_le_bytes([self.byte(), self.byte()]);
-        let (bytes, rest) = self.rest.split_at(usize::from(length).min(self.rest.len()));
-        self.rest = rest;
-        bytes
-    }
-
-    /// The next part as text.
-    pub fn text(&mut self) -> String {
-        String::from_utf8_lossy(self.bytes()).into_owned()
-    }
-
-    /// Everything that is left.
-    pub fn all(&mut self) -> &'a [u8] {
-        std::mem::take(&mut self.rest)
-    }
-}
-
-/// The other way round, for seeds.
-#[derive(Debug, Default)]
-pub struct Input {
-    /// The input so far.
-    pub bytes: Vec<u8>,
-}
-
-impl Input {
-    /// Adds one byte.
-    pub fn byte(&mut self, byte: u8) -> &mut Self {
-        self.bytes.push(byte);
-        self
-    }
-
-    /// Adds what [`Parts::bytes`] cuts off.
-    pub fn part(&mut self, bytes: &[u8]) -> &mut Self {
-        self.bytes.extend((bytes.len() as u16).to_le_bytes());
-        self.bytes.extend(bytes);
-        self
-    }
-
-    /// Adds what [`Parts::all`] gives.
-    pub fn rest(&mut self, bytes: &[u8]) -> &mut Self {
-        self.bytes.extend(bytes);
-        self
-    }
 }

@@ -42,6 +42,11 @@ impl<'a> Parts<'a> {
         bytes
     }
 
+    /// The same as text; what is none is replaced.
+    pub fn text(&mut self) -> String {
+        String::from_utf8_lossy(self.bytes()).into_owned()
+    }
+
     /// Everything that is left.
     pub fn all(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)
@@ -65,6 +70,12 @@ impl Input {
     /// Adds what [`Parts::bytes`] cuts off.
     pub fn part(&mut self, bytes: &[u8]) -> &mut Self {
         self.bytes.extend((bytes.len() as u16).to_le_bytes());
+        self.bytes.extend(bytes);
+        self
+    }
+
+    /// Adds what [`Parts::all`] gives.
+    pub fn rest(&mut self, bytes: &[u8]) -> &mut Self {
         self.bytes.extend(bytes);
         self
     }
