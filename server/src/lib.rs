@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod node;
 pub mod raft;
 pub mod rpc;
+mod threads;
 pub mod tls;
 mod trace;
 pub mod version;

@@ -5,11 +5,12 @@
 //! position. So a client that has its answer finds its lease and its change known everywhere.
 //! Between groups it takes bounded steps of physical compaction.
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use bramble_store::engine::any::AnyEngine;
 use bramble_store::error::Fatal;
+use bramble_store::seams::Clock;
 use bramble_store::store::{Applied, Scrub, Writer};
 use bramble_store::types::LogId;
 use tokio::sync::watch;
@@ -21,6 +22,7 @@ use crate::auth::tokens::Tokens;
 use crate::failure::Failure;
 use crate::metrics::ApplyMeter;
 use crate::raft::Group;
+use crate::threads::{Receiver, Sender};
 
 /// What the apply thread is asked for. Its queue holds one group and one of each other kind at most.
 pub(super) enum Work {
@@ -69,21 +71,23 @@ pub(super) struct Applier {
     writer: Writer<AnyEngine>,
     out: Outlets,
     pace: Pace,
+    clock: Arc<dyn Clock>,
     /// When the next step of physical compaction is due; `None` = nothing to erase.
-    next_scrub: Option<Instant>,
+    next_scrub: Option<Duration>,
     unnudged_bytes: usize,
 }
 
 impl Applier {
-    pub(super) fn new(writer: Writer<AnyEngine>, out: Outlets, pace: Pace) -> Applier {
+    pub(super) fn new(writer: Writer<AnyEngine>, out: Outlets, pace: Pace, clock: Arc<dyn Clock>) -> Applier {
         // A compaction may have been under way when the process ended.
-        Applier { writer, out, pace, next_scrub: Some(Instant::now()), unnudged_bytes: 0 }
+        let next_scrub = Some(clock.now());
+        Applier { writer, out, pace, clock, next_scrub, unnudged_bytes: 0 }
     }
 
     /// The thread's body.
     pub(super) fn run(mut self, work: &Receiver<Work>) {
         loop {
-            let pause = self.next_scrub.map_or(IDLE, |due| due.saturating_duration_since(Instant::now()));
+            let pause = self.next_scrub.map_or(IDLE, |due| due.saturating_sub(self.clock.now()));
             let done = match work.recv_timeout(pause) {
                 Ok(Work::Group(group)) => self.apply(group),
                 Ok(Work::PrepareFlush(done)) => self.prepare_flush(&done),
@@ -121,7 +125,7 @@ impl Applier {
             return Ok(());
         }
         if applied.answers.iter().any(is_compaction) {
-            self.next_scrub = Some(Instant::now());
+            self.next_scrub = Some(self.clock.now());
         }
         self.tell(applied);
         let _ = group.done.send(());
@@ -162,7 +166,7 @@ impl Applier {
         }
         self.next_scrub = match scrubbed {
             Scrub::Idle => None,
-            Scrub::More => Some(Instant::now() + self.pace.pause),
+            Scrub::More => Some(self.clock.now() + self.pace.pause),
             Scrub::Done { revision } => {
                 self.out.scrubbed.send_replace(revision);
                 None

@@ -6,9 +6,8 @@
 //! It also gives back the space of what is erased when it is asked to, part by part: between two parts a
 //! flush that is due gets its turn, so the log goes on, and so does a stop.
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bramble_store::engine::any::AnyEngine;
@@ -21,6 +20,7 @@ use super::apply::Work;
 use crate::failure::Failure;
 use crate::metrics::{DefragMeter, FlushMeter};
 use crate::raft::Consensus;
+use crate::threads::{Bell, Receiver, Sender, Thread, Threads, queue};
 
 /// What the background thread is asked for.
 pub(super) enum Chore {
@@ -39,11 +39,14 @@ const DEFRAGMENTS_MAX: usize = 64;
 const CHORES_MAX: usize = 64;
 /// It looks at least this often.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Longer than the apply thread ever takes.
+const FOREVER: Duration = Duration::from_secs(1 << 32);
 
 /// The way to the thread; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Chores {
     queue: SyncSender<Chore>,
+    bell: Arc<dyn Bell>,
     /// A look is in the queue: it stands for all that are asked for until the thread takes it.
     looking: Arc<AtomicBool>,
     stopping: Arc<AtomicBool>,
@@ -53,16 +56,23 @@ pub(super) struct Chores {
 }
 
 impl Chores {
-    pub(super) fn queue() -> (Chores, Receiver<Chore>) {
+    pub(super) fn queue(bell: Arc<dyn Bell>) -> (Chores, Receiver<Chore>) {
         let (queue, chores) = sync_channel(CHORES_MAX);
         let (stopping, defragments, defragmenting) = (Arc::default(), Arc::default(), Arc::default());
-        let looking = Arc::default();
-        (Chores { queue, looking, stopping, defragments, defragmenting }, chores)
+        let (looking, receiver) = (Arc::default(), Receiver::new(chores, bell.clone()));
+        (Chores { queue, bell, looking, stopping, defragments, defragmenting }, receiver)
+    }
+
+    /// Puts it into the queue; false when that is full.
+    fn give(&self, chore: Chore) -> bool {
+        let given = self.queue.try_send(chore).is_ok();
+        self.bell.ring();
+        given
     }
 
     /// Asks for a look.
     pub(super) fn nudge(&self) {
-        if !self.looking.swap(true, Ordering::SeqCst) && self.queue.try_send(Chore::Look).is_err() {
+        if !self.looking.swap(true, Ordering::SeqCst) && !self.give(Chore::Look) {
             self.looking.store(false, Ordering::SeqCst);
         }
     }
@@ -78,7 +88,7 @@ impl Chores {
     /// Asks for a flush; `None` when too many wait already.
     pub(super) fn flush(&self) -> Option<oneshot::Receiver<()>> {
         let (done, flushed) = oneshot::channel();
-        self.queue.try_send(Chore::Flush(done)).ok().map(|()| flushed)
+        self.give(Chore::Flush(done)).then_some(flushed)
     }
 
     /// Asks for a defragmentation that begins after this; `None` when too many wait already.
@@ -86,7 +96,7 @@ impl Chores {
         let (done, waiting) = oneshot::channel();
         let mut defragments = self.defragments.lock().unwrap_or_else(PoisonError::into_inner);
         let room = match defragments.is_empty() {
-            true => self.queue.try_send(Chore::Defragment).is_ok(),
+            true => self.give(Chore::Defragment),
             false => defragments.len() < DEFRAGMENTS_MAX,
         };
         room.then(|| {
@@ -123,21 +133,27 @@ pub(super) struct Background {
     /// Unflushed bytes that make a flush due.
     pub(super) budget_bytes: u64,
     pub(super) chores: Chores,
+    pub(super) threads: Arc<dyn Threads>,
     pub(super) failure: Failure,
     pub(super) meter: FlushMeter,
     pub(super) defrags: DefragMeter,
 }
 
 impl Background {
-    pub(super) fn spawn(self, chores: Receiver<Chore>) -> std::io::Result<JoinHandle<()>> {
-        std::thread::Builder::new().name("background".into()).spawn(move || {
+    pub(super) fn spawn(
+        self,
+        threads: &dyn Threads,
+        chores: Receiver<Chore>,
+    ) -> std::io::Result<Box<dyn Thread>> {
+        let body = move || {
             if let Err(fatal) = self.run(&chores)
                 // Work that is cut short by the stop fails, and harms nothing.
                 && !self.chores.stopping()
             {
                 self.failure.trip(&fatal);
             }
-        })
+        };
+        threads.spawn("background", Box::new(body))
     }
 
     fn run(&self, chores: &Receiver<Chore>) -> Result<(), Fatal> {
@@ -230,8 +246,8 @@ impl Background {
 
     /// False when the apply thread has ended.
     fn flush(&self, durable: &mut Option<LogId>) -> Result<bool, Fatal> {
-        let (done, prepared) = channel();
-        if self.applier.send(Work::PrepareFlush(done)).is_err() || prepared.recv().is_err() {
+        let (done, prepared) = queue(self.threads.bell());
+        if self.applier.send(Work::PrepareFlush(done)).is_err() || prepared.recv_timeout(FOREVER).is_err() {
             return Ok(false);
         }
         let begun = Instant::now();
@@ -250,10 +266,11 @@ impl Background {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::threads::SystemThreads;
 
     #[test]
     fn looks_leave_the_queue_to_others() {
-        let (chores, queue) = Chores::queue();
+        let (chores, queue) = Chores::queue(SystemThreads.bell());
         for _ in 0..2 * CHORES_MAX {
             chores.nudge();
         }

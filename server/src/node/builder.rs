@@ -8,14 +8,16 @@ use bramble_store::disk::Disk;
 use bramble_store::disk::real::RealDisk;
 use bramble_store::engine::mem::Mem;
 use bramble_store::error::Fatal;
+use bramble_store::log::LogOptions;
 use bramble_store::seams::{Clock, Entropy};
 
 use super::Node;
-use super::seams::{SystemClock, SystemEntropy};
+use super::seams::{SystemClock, SystemEntropy, Threads};
 use super::start;
 pub use crate::auth::jwt_keys::KeyError;
 use crate::config::{Config, ListenAddr, ListenUrl};
 use crate::http::listen::ListenError;
+use crate::threads::SystemThreads;
 
 /// Why a node cannot start. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,9 @@ pub struct Builder {
     pub(super) storage: Storage,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) threads: Arc<dyn Threads>,
+    /// `None` = as the medium wants it.
+    pub(super) log: Option<LogOptions>,
     /// Addresses given as text; checked when the node is built.
     client_addrs: Vec<String>,
 }
@@ -69,6 +74,8 @@ impl Default for Builder {
             storage: Storage::Directory,
             clock: Arc::new(SystemClock::start()),
             entropy: Arc::new(SystemEntropy),
+            threads: Arc::new(SystemThreads),
+            log: None,
             client_addrs: Vec::new(),
         }
     }
@@ -125,6 +132,18 @@ impl Builder {
     /// Another source of random numbers.
     pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
         self.entropy = entropy;
+        self
+    }
+
+    /// Another source of threads.
+    pub fn threads(mut self, threads: Arc<dyn Threads>) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Other sizes of the log than the medium's: a small ring comes round early.
+    pub fn log(mut self, options: LogOptions) -> Self {
+        self.log = Some(options);
         self
     }
 

@@ -447,7 +447,7 @@ impl Client {
     }
 
     /// Where large requests and answers are worked on.
-    pub(crate) fn desks(&self) -> Desks {
+    pub fn desks(&self) -> Desks {
         self.core.desks.clone()
     }
 

@@ -37,6 +37,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::raft::{Consensus, Setback};
+use crate::threads::Threads;
 use crate::trace;
 
 /// A pinned state.
@@ -68,6 +69,7 @@ pub(super) struct Core {
     pub(super) client_urls: Vec<String>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) threads: Arc<dyn Threads>,
     pub(super) raft: Arc<Consensus>,
     /// Taken out when the node stops, so that the engine closes though clients live on.
     pub(super) state: RwLock<Option<State>>,

@@ -5,25 +5,43 @@
 //! a desk never waits for another.
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::error::NotNow;
+use crate::threads::{Body, Receiver, Sender, Threads, queue};
 
 /// How much later than other threads one at a desk is served, in the steps of `nice`: it has about a third
 /// of the time of a thread that is busy, too, and yields to one that begins.
 const NICE: i32 = 5;
-
-type Job = Box<dyn FnOnce() + Send>;
+/// How long a thread without work sleeps at a time.
+const REST: Duration = Duration::from_secs(3600);
 
 /// See the module. Clones are the same desks; their threads end with the last one.
-#[derive(Clone, Debug)]
-pub struct Desks {
+#[derive(Clone)]
+pub struct Desks(Arc<Room>);
+
+struct Room {
     free: Arc<Semaphore>,
-    number: u32,
-    jobs: Sender<Job>,
+    /// Of each desk, the queue of its thread.
+    threads: Vec<Sender<Body>>,
+    /// Numbers of the free ones.
+    idle: Mutex<Vec<usize>>,
+}
+
+impl Room {
+    fn idle(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Desks {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{} of {} desks are free", self.0.free.available_permits(), self.0.threads.len())
+    }
 }
 
 impl Desks {
@@ -31,23 +49,23 @@ impl Desks {
     ///
     /// # Errors
     /// A thread cannot be made.
-    pub fn of_this_machine() -> io::Result<Desks> {
+    pub(crate) fn of_this_machine(threads: &dyn Threads) -> io::Result<Desks> {
         let processors = std::thread::available_parallelism().map_or(2, |processors| processors.get().max(2));
-        Desks::new(u32::try_from(processors).unwrap_or(u32::MAX))
+        Desks::new(threads, processors)
     }
 
     /// So many.
     ///
     /// # Errors
     /// A thread cannot be made.
-    pub fn new(number: u32) -> io::Result<Desks> {
-        let (jobs, queue) = channel();
-        let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..number {
-            let queue = queue.clone();
-            std::thread::Builder::new().name("desk".into()).spawn(move || sit(&queue))?;
-        }
-        Ok(Desks { free: Arc::new(Semaphore::new(number as usize)), number, jobs })
+    pub(crate) fn new(threads: &dyn Threads, number: usize) -> io::Result<Desks> {
+        let seat = |_| {
+            let (jobs, queue) = queue(threads.bell());
+            threads.spawn("desk", Box::new(move || sit(&queue))).map(|_| jobs)
+        };
+        let threads = (0..number).map(seat).collect::<io::Result<_>>()?;
+        let (free, idle) = (Arc::new(Semaphore::new(number)), Mutex::new((0..number).collect()));
+        Ok(Desks(Arc::new(Room { free, threads, idle })))
     }
 
     /// Waits for a free one.
@@ -55,34 +73,40 @@ impl Desks {
     /// # Errors
     /// [`NotNow::Stopped`]: there will be none any more.
     pub async fn one(&self) -> Result<Desk, NotNow> {
-        let turn = self.free.clone().acquire_owned().await.map_err(|_| NotNow::Stopped)?;
-        Ok(Desk { turn, jobs: self.jobs.clone() })
+        let room = self.0.clone();
+        let turn = room.free.clone().acquire_owned().await.map_err(|_| NotNow::Stopped)?;
+        let number = room.idle().pop().expect("as many are idle as there are turns left");
+        Ok(Desk { number, room, _turn: turn })
     }
 
     /// Waits until nobody works any more; then nobody will.
     pub async fn close(&self) {
-        if let Ok(_all) = self.free.acquire_many(self.number).await {
-            self.free.close();
+        let Room { free, threads, .. } = &*self.0;
+        if let Ok(_all) = free.acquire_many(u32::try_from(threads.len()).unwrap_or(u32::MAX)).await {
+            free.close();
         }
     }
 }
 
-fn sit(queue: &Mutex<Receiver<Job>>) {
+fn sit(queue: &Receiver<Body>) {
     // Where it is not allowed, others are served a little later.
     let _ = rustix::process::nice(NICE);
     loop {
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
-        // Who waits for what a panic has ended is told by its answer, which is dropped.
-        let _ = catch_unwind(AssertUnwindSafe(job));
+        match queue.recv_timeout(REST) {
+            // Who waits for what a panic has ended is told by its answer, which is dropped.
+            Ok(job) => drop(catch_unwind(AssertUnwindSafe(job))),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
     }
 }
 
-/// A free desk.
-#[derive(Debug)]
+/// A desk that is one's own until it is dropped, or the work there is done.
 pub struct Desk {
-    turn: OwnedSemaphorePermit,
-    jobs: Sender<Job>,
+    number: usize,
+    room: Arc<Room>,
+    /// Given back after the number.
+    _turn: OwnedSemaphorePermit,
 }
 
 impl Desk {
@@ -95,27 +119,35 @@ impl Desk {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NotNow> {
         let (answer, answered) = oneshot::channel();
-        let Desk { turn, jobs } = self;
+        let (room, number) = (self.room.clone(), self.number);
         let job = move || {
-            let _turn = turn;
+            let _desk = self;
             let _ = answer.send(work());
         };
-        jobs.send(Box::new(job)).map_err(|_| NotNow::Stopped)?;
+        room.threads[number].send(Box::new(job)).map_err(|_| NotNow::Stopped)?;
+        drop(room);
         answered.await.map_err(|_| NotNow::Stopped)
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.room.idle().push(self.number);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::sync::mpsc::channel;
 
     use tokio::time::timeout;
 
     use super::*;
+    use crate::threads::SystemThreads;
 
     #[tokio::test]
     async fn no_more_work_than_there_are_desks() {
-        let desks = Desks::new(2).expect("threads");
+        let desks = Desks::new(&SystemThreads, 2).expect("threads");
         let first = desks.one().await.expect("a desk");
         let _second = desks.one().await.expect("a desk");
         assert!(timeout(Duration::from_millis(20), desks.one()).await.is_err(), "no third");
@@ -125,7 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_frees_its_desk() {
-        let desks = Desks::new(1).expect("threads");
+        let desks = Desks::new(&SystemThreads, 1).expect("threads");
         for _ in 0..3 {
             let ended = desks.one().await.expect("a desk").work(|| panic!("as planned")).await;
             assert!(ended.is_err());
@@ -135,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_desk_is_busy_though_nobody_waits_for_its_work() {
-        let desks = Desks::new(1).expect("threads");
+        let desks = Desks::new(&SystemThreads, 1).expect("threads");
         let (go, wait) = channel::<()>();
         let work = desks.one().await.expect("a desk").work(move || wait.recv());
         assert!(timeout(Duration::from_millis(20), work).await.is_err(), "it is not done");

@@ -18,6 +18,7 @@ use super::access::Asker;
 use super::core::{Core, View};
 use super::error::Error;
 use crate::raft::Standing;
+use crate::threads::away;
 
 /// Time between two looks for expired leases.
 const SCAN_EVERY: Duration = Duration::from_millis(500);
@@ -169,7 +170,7 @@ async fn take_over(core: &Arc<Core>) {
         return;
     }
     let asking = core.clone();
-    let promoted = tokio::task::spawn_blocking(move || {
+    let promoted = away(&*core.threads, move || {
         // Under the lock, so that a grant or revoke applied meanwhile comes after.
         let mut deadlines = asking.leases.lock();
         let leases = asking.view()?.leases().map_err(|fatal| asking.failed(&fatal))?;

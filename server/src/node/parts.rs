@@ -4,8 +4,6 @@
 //! threads that Raft feeds. The data directory is let go last.
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bramble_store::data_dir::DataDir;
@@ -20,6 +18,7 @@ use super::pump;
 use super::waiters::Waiters;
 use crate::failure::Failure;
 use crate::raft::Consensus;
+use crate::threads::{Sender, Thread, Threads, away};
 
 /// How long reads that are told to end may take: one whose caller never polls it again does not end.
 const READS_PATIENCE: Duration = Duration::from_secs(5);
@@ -30,18 +29,19 @@ pub(super) struct Parts {
     pub(super) served: Option<tokio::task::JoinHandle<()>>,
     pub(super) tasks: Vec<tokio::task::JoinHandle<()>>,
     pub(super) raft: Option<Arc<Consensus>>,
-    pub(super) pump: Option<JoinHandle<()>>,
-    pub(super) background: Option<JoinHandle<()>>,
+    pub(super) pump: Option<Box<dyn Thread>>,
+    pub(super) background: Option<Box<dyn Thread>>,
     /// To end background work early.
     pub(super) flusher: Option<Flusher<AnyEngine>>,
     /// The directory's lock.
     pub(super) dir: Option<DataDir>,
     /// The node was handed to its host.
     pub(super) started: bool,
-    applier: Option<(Sender<Work>, JoinHandle<()>)>,
+    applier: Option<(Sender<Work>, Box<dyn Thread>)>,
     pump_shared: Arc<pump::Shared>,
     chores: Chores,
     waiters: Arc<Waiters>,
+    threads: Arc<dyn Threads>,
     failure: Failure,
 }
 
@@ -50,6 +50,7 @@ impl Parts {
         pump_shared: Arc<pump::Shared>,
         chores: Chores,
         waiters: Arc<Waiters>,
+        threads: Arc<dyn Threads>,
         failure: Failure,
     ) -> Parts {
         Parts {
@@ -66,11 +67,12 @@ impl Parts {
             pump_shared,
             chores,
             waiters,
+            threads,
             failure,
         }
     }
 
-    pub(super) fn run_applier(&mut self, work: Sender<Work>, thread: JoinHandle<()>) {
+    pub(super) fn run_applier(&mut self, work: Sender<Work>, thread: Box<dyn Thread>) {
         self.applier = Some((work, thread));
     }
 
@@ -94,7 +96,8 @@ impl Parts {
         if timeout(READS_PATIENCE, core.reads_ended()).await.is_err() {
             tracing::warn!("a read goes on: the data directory cannot be opened here before it has ended");
         }
-        let _ = tokio::task::spawn_blocking(move || self.join()).await;
+        let threads = self.threads.clone();
+        away(&*threads, move || self.join()).await;
     }
 
     /// Tells everybody to end and waits for the threads.
@@ -106,7 +109,7 @@ impl Parts {
         if let Some((work, applier)) = self.applier.take() {
             let _ = work.send(Work::Stop);
             drop(work);
-            let _ = applier.join();
+            applier.join();
         }
         if let Some(flusher) = self.flusher.take()
             && self.chores.defragmenting()
@@ -114,7 +117,7 @@ impl Parts {
             flusher.abandon();
         }
         for thread in [self.background.take(), self.pump.take()].into_iter().flatten() {
-            let _ = thread.join();
+            thread.join();
         }
         self.dir = None;
     }

@@ -15,8 +15,7 @@
 //! - an outbox is bounded: a slow reader leaves its deliveries in the hub, which then puts its
 //!   watchers behind.
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bramble_store::engine::any::AnyEngine;
@@ -32,6 +31,7 @@ use super::outbox::Outbox;
 use super::sessions::Sessions;
 use crate::config::Profile;
 use crate::failure::Failure;
+use crate::threads::{Bell, Thread, Threads};
 
 /// Changed keys waiting for the pump; more are forgotten and read back from the history.
 const FEED_KEYS_MAX: usize = 16_384;
@@ -65,10 +65,9 @@ struct Inbox {
     closing: bool,
 }
 
-#[derive(Default)]
 pub(super) struct Shared {
     inbox: Mutex<Inbox>,
-    wake: Condvar,
+    bell: Arc<dyn Bell>,
     /// As they were after the latest turn.
     counts: Mutex<Watching>,
 }
@@ -82,6 +81,10 @@ pub(super) struct Watching {
 }
 
 impl Shared {
+    pub(super) fn new(bell: Arc<dyn Bell>) -> Shared {
+        Shared { inbox: Mutex::default(), bell, counts: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,14 +97,14 @@ impl Shared {
         }
         inbox.asks.push_back(ask);
         drop(inbox);
-        self.wake.notify_one();
+        self.bell.ring();
         true
     }
 
     /// Ends the pump and all streams.
     pub(super) fn close(&self) {
         self.lock().closing = true;
-        self.wake.notify_one();
+        self.bell.ring();
     }
 
     /// Who watches now.
@@ -116,11 +119,12 @@ impl Shared {
     }
 
     fn wait(&self, pause: Duration) -> Inbox {
-        let quiet = |inbox: &mut Inbox| {
+        let quiet = |inbox: &Inbox| {
             inbox.feed.is_empty() && inbox.lost.is_none() && inbox.asks.is_empty() && !inbox.closing
         };
-        let waited = self.wake.wait_timeout_while(self.lock(), pause, quiet);
-        let (mut inbox, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        // It may have been rung for what was taken before.
+        while quiet(&self.lock()) && self.bell.wait(pause) {}
+        let mut inbox = self.lock();
         let closing = inbox.closing;
         std::mem::replace(&mut *inbox, Inbox { closing, ..Inbox::default() })
     }
@@ -146,7 +150,7 @@ impl Feed {
             inbox.lost = Some(newest);
         }
         drop(inbox);
-        self.0.wake.notify_one();
+        self.0.bell.ring();
     }
 }
 
@@ -183,8 +187,8 @@ pub(super) fn hub_options(profile: Profile) -> HubOptions {
 }
 
 impl Pump {
-    pub(super) fn spawn(self) -> std::io::Result<JoinHandle<()>> {
-        std::thread::Builder::new().name("watch".into()).spawn(move || self.run())
+    pub(super) fn spawn(self, threads: &dyn Threads) -> std::io::Result<Box<dyn Thread>> {
+        threads.spawn("watch", Box::new(move || self.run()))
     }
 
     fn run(self) {

@@ -229,7 +229,7 @@ impl Core {
 }
 
 /// Reads of the whole history at once.
-pub(super) const SCANS: u32 = 1;
+pub(super) const SCANS: usize = 1;
 
 /// Keeps the answer of a command, if there is room for what it found.
 pub(super) fn keep(place: &Place, reply: Reply) -> Result<Reply, Error> {

@@ -1,8 +1,11 @@
-//! The real clock and the real source of random numbers. A simulation hands in its own.
+//! The real clock and the real source of random numbers, and where threads come from. A simulation hands in
+//! its own.
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
 use bramble_store::seams::{Clock, Entropy};
+
+pub use crate::threads::{Bell, Body, Tasks, Thread, Threads};
 
 /// The system's monotonic clock, counted from when this was made.
 pub struct SystemClock(Instant);

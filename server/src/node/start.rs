@@ -3,9 +3,7 @@
 //! *Recovery is apply*: the engine holds what it had flushed, Raft hands the committed rest of
 //! the log to the same apply thread as ever. Nothing is initialised again that was once written.
 use std::sync::atomic::AtomicU64;
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, RwLock};
-use std::thread::JoinHandle;
 
 use bramble_store::data_dir::{DataDir, Ids};
 use bramble_store::disk::Disk;
@@ -40,6 +38,7 @@ use crate::http::listen::{Apps, Listeners};
 use crate::metrics::{ApplyMeter, Device, MeteredDisk, Metrics};
 use crate::raft::members::{Members, Peer};
 use crate::raft::{self, Consensus};
+use crate::threads::{Sender, away, queue};
 use crate::{http, rpc};
 
 /// A response of a watcher that allows fragments may be this much larger than the largest request.
@@ -63,10 +62,10 @@ pub(super) async fn start(builder: Builder) -> Result<Node, StartError> {
         metrics.calls.show_all();
     }
     let counting = metrics.clone();
-    let (opened, builder) =
-        tokio::task::spawn_blocking(move || open(&builder, &counting).map(|opened| (opened, builder)))
-            .await
-            .map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
+    let threads = builder.threads.clone();
+    let opening = away(&*threads, move || open(&builder, &counting).map(|opened| (opened, builder)));
+    let panicked = || StartError::Thread(std::io::Error::other("it panicked while it opened the data"));
+    let (opened, builder) = opening.await.ok_or_else(panicked)??;
     let meters = Meters { metrics, apply: apply_meter };
     let (core, mut parts, dir) = assemble(builder, opened, client_urls, meters).await?;
     scrape::begin(&core);
@@ -94,7 +93,8 @@ fn open(builder: &Builder, metrics: &Metrics) -> Result<Opened, StartError> {
         }
     };
     let (writer, reader) = store::open(engine)?;
-    let log = Log::open(disk, &dir.log_path(), log_options(config.media))?;
+    let options = builder.log.clone().unwrap_or_else(|| log_options(config.media));
+    let log = Log::open(disk, &dir.log_path(), options)?;
     if let (Storage::Directory, Some(device)) = (&builder.storage, Device::under(&config.data_dir)) {
         metrics.add_source(move |scrape| device.tell(scrape));
     }
@@ -152,7 +152,7 @@ async fn assemble(
     client_urls: Vec<String>,
     Meters { metrics, apply: apply_meter }: Meters,
 ) -> Result<(Arc<Core>, Parts, DataDir), StartError> {
-    let Builder { config, clock, entropy, .. } = builder;
+    let Builder { config, clock, entropy, threads, .. } = builder;
     let Opened { dir, mut writer, reader, log } = opened;
     writer.keep_answers(answers_at_once(config.profile));
     let failure = Failure::new();
@@ -164,8 +164,8 @@ async fn assemble(
     let waiters = Arc::new(Waiters::default());
     let leases = Arc::new(LeaseClock::new(clock.clone(), config.lease_checkpoints));
     let tokens = Arc::new(Tokens::open(&config.auth.tokens, clock.clone())?);
-    let pump_shared = Arc::new(pump::Shared::default());
-    let (chores, chore_queue) = Chores::queue();
+    let pump_shared = Arc::new(pump::Shared::new(threads.bell()));
+    let (chores, chore_queue) = Chores::queue(threads.bell());
     let (position_sender, position) = watch::channel(applied);
     let (scrubbed_sender, scrubbed) = watch::channel(-1);
     let nudge = chores.clone();
@@ -183,10 +183,12 @@ async fn assemble(
         meter: apply_meter,
     };
     // From here on a failure to start must not leave threads behind: `parts` stops them when dropped.
-    let mut parts = Parts::new(pump_shared.clone(), chores.clone(), waiters.clone(), failure.clone());
-    let (work, work_queue) = channel();
-    let applier = Applier::new(writer, outlets, pace(&config));
-    parts.run_applier(work.clone(), spawn("apply", move || applier.run(&work_queue))?);
+    let mut parts =
+        Parts::new(pump_shared.clone(), chores.clone(), waiters.clone(), threads.clone(), failure.clone());
+    let (work, work_queue) = queue(threads.bell());
+    let applier = Applier::new(writer, outlets, pace(&config), clock.clone());
+    let thread = threads.spawn("apply", Box::new(move || applier.run(&work_queue)));
+    parts.run_applier(work.clone(), thread.map_err(StartError::Thread)?);
     let pump = Pump {
         shared: pump_shared.clone(),
         reader: reader.clone(),
@@ -197,7 +199,7 @@ async fn assemble(
         hub_options: pump::hub_options(config.profile),
         failure: failure.clone(),
     };
-    parts.pump = Some(pump.spawn().map_err(StartError::Thread)?);
+    parts.pump = Some(pump.spawn(&*threads).map_err(StartError::Thread)?);
     let raft = Consensus::start(raft::Start {
         id: ids.member,
         first: first_members(&config, ids, &client_urls),
@@ -207,6 +209,8 @@ async fn assemble(
         applied,
         membership,
         apply: inbox(work.clone()),
+        threads: threads.clone(),
+        clock: clock.clone(),
         failure: failure.clone(),
         meter: metrics.log.clone(),
     })
@@ -219,12 +223,13 @@ async fn assemble(
         raft: raft.clone(),
         budget_bytes: flush_budget(config.profile),
         chores: chores.clone(),
+        threads: threads.clone(),
         failure: failure.clone(),
         meter: metrics.flushes.clone(),
         defrags: metrics.defrag.clone(),
     };
     parts.flusher = Some(flusher.clone());
-    parts.background = Some(background.spawn(chore_queue).map_err(StartError::Thread)?);
+    parts.background = Some(background.spawn(&*threads, chore_queue).map_err(StartError::Thread)?);
     let (reads, read_queue) = mpsc::channel(READS_MAX);
     parts.tasks.push(raft.spawn(core::serve_barriers(raft.clone(), read_queue)));
     let auto_compaction = config.auto_compaction;
@@ -233,6 +238,8 @@ async fn assemble(
     let budget = Budget::new(profile);
     let space = Space::new(config.quota_bytes);
     let counter = AtomicU64::new(entropy.next_u64() >> 8);
+    let desks = Desks::of_this_machine(&*threads).map_err(StartError::Thread)?;
+    let scans = Desks::new(&*threads, reads::SCANS).map_err(StartError::Thread)?;
     let core = Arc::new(Core {
         ids,
         config,
@@ -240,6 +247,7 @@ async fn assemble(
         client_urls,
         clock,
         entropy,
+        threads,
         raft: raft.clone(),
         state: RwLock::new(Some(State { reader, flusher })),
         waiters,
@@ -256,8 +264,8 @@ async fn assemble(
         counter,
         streams: AtomicU64::new(0),
         in_flight: Arc::new(Semaphore::new(IN_FLIGHT_KIB_MAX)),
-        desks: Desks::of_this_machine().map_err(StartError::Thread)?,
-        scans: Desks::new(reads::SCANS).map_err(StartError::Thread)?,
+        desks,
+        scans,
         own_share: budget.in_process(),
         backlog: Backlog::new(profile),
         budget,
@@ -303,10 +311,6 @@ fn inbox(work: Sender<Work>) -> raft::Inbox {
         let work = work.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         work.send(Work::Group(group)).is_ok()
     })
-}
-
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
-    std::thread::Builder::new().name(name.into()).spawn(body).map_err(StartError::Thread)
 }
 
 fn serve(core: &Arc<Core>, listeners: Listeners, client: Client) -> tokio::task::JoinHandle<()> {

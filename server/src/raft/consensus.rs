@@ -1,9 +1,9 @@
 //! The handle on a running Raft: propose, read barrier, standing, stop.
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bramble_store::log::{Log, Recovered};
+use bramble_store::seams::Clock;
 use bramble_store::types::LogId;
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
@@ -11,7 +11,6 @@ use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::ClientWriteResult;
 use openraft::type_config::alias::WatchReceiverOf;
 use openraft::{Config, Raft, RaftMetrics, ReadPolicy, SnapshotPolicy};
-use tokio::runtime::{Handle, Runtime};
 
 use super::applied::AppliedState;
 use super::log_store::LogStore;
@@ -22,6 +21,7 @@ use super::network::Links;
 use super::types::{self, Opaque, Settle, Types};
 use crate::failure::Failure;
 use crate::metrics::LogMeter;
+use crate::threads::{Tasks, Thread, Threads, away};
 
 /// What Raft starts from.
 pub struct Start {
@@ -41,6 +41,10 @@ pub struct Start {
     pub membership: Option<(LogId, Bytes)>,
     /// Where committed entries go.
     pub apply: Inbox,
+    /// Where threads come from.
+    pub threads: Arc<dyn Threads>,
+    /// By which the log knows that it is idle.
+    pub clock: Arc<dyn Clock>,
     /// Thrown when the log fails.
     pub(crate) failure: Failure,
     /// What the log's thread measures.
@@ -91,37 +95,9 @@ pub struct Consensus {
     metrics: Metrics,
     applied: Arc<AppliedState>,
     log: Arc<SharedLog>,
-    log_thread: Mutex<Option<JoinHandle<()>>>,
-    runtime: Threads,
-}
-
-/// A tokio runtime that may be stopped anywhere, and used afterwards: tasks are then dropped.
-struct Threads {
-    handle: Handle,
-    runtime: Mutex<Option<Runtime>>,
-}
-
-impl Threads {
-    fn start() -> std::io::Result<Threads> {
-        // One worker: the core, the state machine task and the timers hand work to each other, and none
-        // of them ever blocks.
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(1).thread_name("raft").enable_time().build()?;
-        Ok(Threads { handle: runtime.handle().clone(), runtime: Mutex::new(Some(runtime)) })
-    }
-
-    fn stop(&self) {
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(runtime) = runtime {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        self.stop();
-    }
+    log_thread: Mutex<Option<Box<dyn Thread>>>,
+    threads: Arc<dyn Threads>,
+    tasks: Tasks,
 }
 
 impl Consensus {
@@ -137,14 +113,15 @@ impl Consensus {
         if let Some(durable) = start.applied {
             log.note_durable(durable);
         }
-        let shared = SharedLog::new(&log, &recovered, start.failure.clone(), start.meter);
-        let runtime = Threads::start()?;
-        let log_thread = spawn_log(log, &shared)?;
+        let threads = start.threads;
+        let shared = SharedLog::new(&log, &recovered, threads.bell(), start.failure.clone(), start.meter);
+        let tasks = threads.tasks()?;
+        let log_thread = spawn_log(&*threads, log, &shared, start.clock)?;
         let config = Arc::new(settings(start.heartbeat, start.election)?);
-        let store = LogStore::new(shared.clone(), applied.clone());
+        let store = LogStore::new(shared.clone(), applied.clone(), threads.clone());
         let machine = Machine::new(applied.clone(), start.apply);
         let id = start.id;
-        let made = runtime.handle.spawn(async move { Raft::new(id, config, Links, store, machine).await });
+        let made = tasks.handle().spawn(async move { Raft::new(id, config, Links, store, machine).await });
         let raft = match made.await.map_err(state).and_then(|made| made.map_err(state)) {
             Ok(raft) => raft,
             Err(error) => {
@@ -158,7 +135,8 @@ impl Consensus {
             applied,
             log: shared,
             log_thread: Mutex::new(Some(log_thread)),
-            runtime,
+            threads,
+            tasks,
         };
         consensus.watch_for_death(start.failure);
         if fresh {
@@ -180,7 +158,7 @@ impl Consensus {
     /// openraft stops by itself when its storage fails; the node then fails too.
     fn watch_for_death(&self, failure: Failure) {
         let mut metrics = self.metrics.clone();
-        self.runtime.handle.spawn(async move {
+        self.tasks.handle().spawn(async move {
             loop {
                 if let Err(fatal) = &metrics.borrow_watched().running_state {
                     if !matches!(fatal, openraft::errors::Fatal::Stopped) {
@@ -250,7 +228,7 @@ impl Consensus {
         self.log.give(Order::Durable(durable), |_| {});
         let raft = self.raft.clone();
         // openraft's snapshot is the durable id; taking one makes it purge the log up to there.
-        self.runtime.handle.spawn(async move {
+        self.tasks.handle().spawn(async move {
             let _ = raft.trigger().snapshot().await;
         });
     }
@@ -260,14 +238,14 @@ impl Consensus {
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        self.runtime.handle.spawn(task)
+        self.tasks.handle().spawn(task)
     }
 
     /// Stops openraft, seals the log and waits until its thread has ended.
     pub async fn stop(self: &Arc<Self>) {
         let _ = self.raft.shutdown().await;
         let this = self.clone();
-        let _ = tokio::task::spawn_blocking(move || this.close()).await;
+        away(&*self.threads, move || this.close()).await;
     }
 
     /// Closes the log and waits until its thread has ended. openraft, if it still runs, finds it closed.
@@ -275,14 +253,14 @@ impl Consensus {
         self.abandon();
         let thread = self.log_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            let _ = thread.join();
+            thread.join();
         }
     }
 
     /// Closes without waiting for anybody: the log's thread may hang in a disk call.
     pub fn abandon(&self) {
         self.log.close();
-        self.runtime.stop();
+        self.tasks.stop();
     }
 }
 
@@ -304,9 +282,14 @@ fn state(error: impl std::fmt::Display) -> StartError {
     StartError::State(error.to_string())
 }
 
-fn spawn_log(log: Log, shared: &Arc<SharedLog>) -> std::io::Result<JoinHandle<()>> {
+fn spawn_log(
+    threads: &dyn Threads,
+    log: Log,
+    shared: &Arc<SharedLog>,
+    clock: Arc<dyn Clock>,
+) -> std::io::Result<Box<dyn Thread>> {
     let shared = shared.clone();
-    std::thread::Builder::new().name("log".into()).spawn(move || log_thread::run(log, &shared))
+    threads.spawn("log", Box::new(move || log_thread::run(log, &shared, &*clock)))
 }
 
 fn settings(heartbeat: Duration, election: Duration) -> Result<Config, StartError> {

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::applied::AppliedState;
 use super::log_thread::{Order, SharedLog};
 use super::types::{self, RaftEntry, RaftLogId, RaftVote, Types};
+use crate::threads::{Threads, away};
 
 /// Bytes of entries in one message to a peer.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
@@ -21,11 +22,16 @@ const MESSAGE_BYTES_MAX: usize = 1 << 20;
 pub(super) struct LogStore {
     log: Arc<SharedLog>,
     applied: Arc<AppliedState>,
+    threads: Arc<dyn Threads>,
 }
 
 impl LogStore {
-    pub(super) fn new(log: Arc<SharedLog>, applied: Arc<AppliedState>) -> LogStore {
-        LogStore { log, applied }
+    pub(super) fn new(
+        log: Arc<SharedLog>,
+        applied: Arc<AppliedState>,
+        threads: Arc<dyn Threads>,
+    ) -> LogStore {
+        LogStore { log, applied, threads }
     }
 
     /// Entries `start..end`, clipped to what is there; all of them, or about `bytes_max` bytes.
@@ -46,8 +52,9 @@ impl LogStore {
             return Ok(entries);
         }
         let reader = self.log.reader();
-        let read = tokio::task::spawn_blocking(move || reader.read(from_log, bytes_max as u64));
-        read.await?.map_err(|fatal| io::Error::other(fatal.to_string()))
+        let read = away(&*self.threads, move || reader.read(from_log, bytes_max as u64)).await;
+        let read = read.ok_or_else(|| io::Error::other("reading the log panicked"))?;
+        read.map_err(|fatal| io::Error::other(fatal.to_string()))
     }
 
     /// All entries `start..end` that are there.

@@ -12,12 +12,13 @@
 //! The list is bounded by the bytes of proposals under way (`node` admits them) and, on a follower,
 //! by what the leader sends ahead.
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bramble_store::command::Entry;
 use bramble_store::error::Fatal;
 use bramble_store::log::{Flushed, Log, Reader, Recovered, Usage, Vote};
+use bramble_store::seams::Clock;
 use bramble_store::types::LogId;
 use openraft::storage::IOFlushed;
 use tokio::sync::oneshot;
@@ -26,6 +27,7 @@ use super::tail::Tail;
 use super::types::Types;
 use crate::failure::Failure;
 use crate::metrics::LogMeter;
+use crate::threads::Bell;
 
 /// Flushed entries kept in memory for readers, bytes.
 const TAIL_BYTES_MAX: usize = 4 << 20;
@@ -81,14 +83,20 @@ struct State {
 /// The log as everyone but its thread sees it.
 pub(super) struct SharedLog {
     state: Mutex<State>,
-    wake: Condvar,
+    bell: Arc<dyn Bell>,
     failure: Failure,
     reader: Reader,
     meter: LogMeter,
 }
 
 impl SharedLog {
-    pub(super) fn new(log: &Log, recovered: &Recovered, failure: Failure, meter: LogMeter) -> Arc<SharedLog> {
+    pub(super) fn new(
+        log: &Log,
+        recovered: &Recovered,
+        bell: Arc<dyn Bell>,
+        failure: Failure,
+        meter: LogMeter,
+    ) -> Arc<SharedLog> {
         let seen = Seen {
             tail: Tail::new(TAIL_BYTES_MAX),
             vote: recovered.vote,
@@ -99,7 +107,7 @@ impl SharedLog {
         let counts = LogCounts { usage: log.usage(), ..LogCounts::default() };
         let state = State { orders: Vec::new(), committed: None, seen, closing: false, counts };
         let (state, reader) = (Mutex::new(state), log.reader());
-        Arc::new(SharedLog { state, wake: Condvar::new(), failure, reader, meter })
+        Arc::new(SharedLog { state, bell, failure, reader, meter })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -121,7 +129,7 @@ impl SharedLog {
         see(&mut state.seen);
         state.orders.push(order);
         drop(state);
-        self.wake.notify_one();
+        self.bell.ring();
     }
 
     /// Remembers what is committed; it is written with whatever is written next.
@@ -143,14 +151,14 @@ impl SharedLog {
     /// Tells the thread to seal the log and end.
     pub(super) fn close(&self) {
         self.lock().closing = true;
-        self.wake.notify_one();
+        self.bell.ring();
     }
 
     fn wait(&self, pause: Duration) -> Batch {
-        let state = self.lock();
-        let idle = |state: &mut State| state.orders.is_empty() && !state.closing;
-        let (mut state, _) =
-            self.wake.wait_timeout_while(state, pause, idle).unwrap_or_else(PoisonError::into_inner);
+        let idle = |state: &State| state.orders.is_empty() && !state.closing;
+        // It may have been rung for orders that were taken before.
+        while idle(&self.lock()) && self.bell.wait(pause) {}
+        let mut state = self.lock();
         let orders = std::mem::take(&mut state.orders);
         let committed = if orders.is_empty() { None } else { state.committed.take() };
         Batch { orders, committed, closing: state.closing }
@@ -198,22 +206,22 @@ impl Waiting {
 }
 
 /// The thread's body: runs until the log is closed or fails.
-pub(super) fn run(mut log: Log, shared: &SharedLog) {
+pub(super) fn run(mut log: Log, shared: &SharedLog, clock: &dyn Clock) {
     let mut fill = true;
     let mut sealed = false;
-    let mut last_write = Instant::now();
+    let mut last_write = clock.now();
     shared.meter.begin();
     loop {
-        let pause =
-            if fill { FILL_PAUSE } else { SEAL_AFTER.saturating_sub(last_write.elapsed()).max(FILL_PAUSE) };
+        let quiet = clock.now().saturating_sub(last_write);
+        let pause = if fill { FILL_PAUSE } else { SEAL_AFTER.saturating_sub(quiet).max(FILL_PAUSE) };
         let batch = shared.wait(if sealed && !fill { SEAL_AFTER } else { pause });
         let closing = batch.closing;
         let done = if !batch.orders.is_empty() {
             fill = true;
             sealed = false;
-            last_write = Instant::now();
+            last_write = clock.now();
             turn(&mut log, shared, batch)
-        } else if closing || (!sealed && last_write.elapsed() >= SEAL_AFTER) {
+        } else if closing || (!sealed && clock.now().saturating_sub(last_write) >= SEAL_AFTER) {
             sealed = true;
             log.seal()
         } else if fill {

@@ -201,6 +201,7 @@ mod tests {
     use super::*;
     use crate::config::Profile;
     use crate::node::budget::Budget;
+    use crate::threads::SystemThreads;
 
     #[tokio::test(start_paused = true)]
     async fn what_a_read_has_taken_is_its_own_to_give_back() {
@@ -217,7 +218,9 @@ mod tests {
         *request.uri_mut() = http::Uri::from_static("/etcdserverpb.KV/Range");
         request.headers_mut().insert("grpc-timeout", http::HeaderValue::from_static("1S"));
         request.extensions_mut().insert(place.clone());
-        let Ok(answer) = Bounded::new(reads_on, 1000, Desks::new(1).expect("a thread")).call(request).await;
+        let Ok(answer) = Bounded::new(reads_on, 1000, Desks::new(&SystemThreads, 1).expect("a thread"))
+            .call(request)
+            .await;
         let said = Status::from_header_map(answer.headers()).expect("a status");
         assert_eq!(said.code(), Code::DeadlineExceeded);
         assert_eq!(place.taken(Kind::AnswerBytes), 2 * HEAVY_BYTES);

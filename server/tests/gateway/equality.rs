@@ -4,7 +4,6 @@ use bramble_proto::etcdserverpb as pb;
 use bramble_proto::etcdserverpb::compare::TargetUnion;
 use bramble_proto::etcdserverpb::request_op::Request as Op;
 use bramble_server::http::gateway;
-use bramble_server::node::desks::Desks;
 use bramble_server::rpc::{self, RpcLimits};
 use prost::Message;
 use serde::Serialize;
@@ -36,7 +35,7 @@ async fn json_says_what_grpc_says() {
     let over = rpc::routes(right.node.client(), limits).prepare().into_axum_router();
     let mut pair = Pair {
         grpc: Grpc::new(rpc::routes(left.node.client(), limits)),
-        json: gateway::routes(over, limits.message_bytes_max(), Desks::of_this_machine().expect("threads")),
+        json: gateway::routes(over, limits.message_bytes_max(), right.node.client().desks()),
         chance: Chance::begin("equality"),
         seen: std::collections::BTreeMap::new(),
     };
