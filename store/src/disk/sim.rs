@@ -138,6 +138,18 @@ impl SimDisk {
         self.world().power_on()
     }
 
+    /// What would be there if the power went now and nothing unsynced survived, as a disk of its own.
+    pub fn survivor(&self) -> SimDisk {
+        let copy = SimDisk::new(0);
+        let (world, mut copied) = (self.world(), copy.world());
+        copied.live.clone_from(&world.durable);
+        copied.durable.clone_from(&world.durable);
+        let durable = |inode: &Inode| inode.durable.clone();
+        copied.inodes = world.inodes.iter().map(durable).map(Inode::synced).collect();
+        drop(copied);
+        copy
+    }
+
     /// The process ends without a power cut, or a planned cut turns out to be only that: nothing is lost,
     /// nothing becomes durable, no handle works any more.
     pub fn kill(&self) {
@@ -220,7 +232,7 @@ impl SimDisk {
     pub fn set_contents(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut world = self.world();
         let id = world.file(path)?;
-        world.inodes[id] = Inode { live: bytes.to_vec(), durable: bytes.to_vec(), unsynced: Vec::new() };
+        world.inodes[id] = Inode::synced(bytes.to_vec());
         Ok(())
     }
 
@@ -399,5 +411,43 @@ impl File for SimFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.disk.world().inodes[self.id].live.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &str = "/file";
+
+    fn create(disk: &SimDisk, data: &[u8]) -> Arc<dyn File> {
+        let file = disk.open(Path::new(NAME), Open::CreateNew).expect("it is new");
+        file.write_small(data).expect("it is written");
+        disk.sync_dir(Path::new("/")).expect("its name is kept");
+        file
+    }
+
+    #[test]
+    fn a_sync_of_a_process_that_has_ended_loses_nothing() {
+        let disk = SimDisk::new(1);
+        let dead = create(&disk, b"in the page cache");
+        disk.kill();
+        assert!(dead.sync().is_err());
+        let file = disk.open(Path::new(NAME), Open::Write).expect("it is there");
+        file.settle().expect("it is synced");
+        let survivor = disk.survivor();
+        assert_eq!(survivor.contents(Path::new(NAME)).expect("it is there"), b"in the page cache");
+    }
+
+    #[test]
+    fn a_survivor_has_what_was_synced_and_goes_its_own_way() {
+        let disk = SimDisk::new(1);
+        let file = create(&disk, b"old");
+        file.sync().expect("it is synced");
+        file.write_small(b"new").expect("it is written");
+        let survivor = disk.survivor();
+        assert_eq!(survivor.contents(Path::new(NAME)).expect("it is there"), b"old");
+        survivor.unlink(Path::new(NAME)).expect("it is removed");
+        assert_eq!(disk.contents(Path::new(NAME)).expect("it is there"), b"new");
     }
 }

@@ -28,6 +28,26 @@ struct State {
     durable: MemView,
     unflushed_bytes: u64,
     flushed_bytes: u64,
+    /// Batches before the one behind which it flushes by itself.
+    flush_behind: Option<u64>,
+}
+
+impl State {
+    fn flush(&mut self) {
+        self.durable = self.live.clone();
+        self.flushed_bytes += std::mem::take(&mut self.unflushed_bytes);
+    }
+
+    fn count_batch(&mut self) {
+        match self.flush_behind {
+            None => {}
+            Some(0) => {
+                self.flush_behind = None;
+                self.flush();
+            }
+            Some(more) => self.flush_behind = Some(more - 1),
+        }
+    }
 }
 
 /// A pinned view of a [`Mem`].
@@ -52,8 +72,21 @@ impl Mem {
         state.unflushed_bytes = 0;
     }
 
+    /// What would be there if the power went now, as an engine of its own: whoever still uses this one
+    /// cannot harm it.
+    pub fn survivor(&self) -> Mem {
+        let durable = self.lock().durable.clone();
+        let state = State { live: durable.clone(), durable, ..State::default() };
+        Mem { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Lets it flush by itself behind the batch that comes after so many others, as an engine may.
+    pub fn flush_behind(&self, batches: u64) {
+        self.lock().flush_behind = Some(batches);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic cannot leave a batch half applied: `write` replaces `live` in its last line.
+        // A panic cannot leave a batch half applied: `write` replaces `live` in one line.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -71,6 +104,7 @@ impl Engine for Mem {
         }
         state.unflushed_bytes += written_bytes;
         state.live = next;
+        state.count_batch();
         Ok(())
     }
 
@@ -79,9 +113,7 @@ impl Engine for Mem {
     }
 
     fn flush(&self) -> Result<(), Fatal> {
-        let mut state = self.lock();
-        state.durable = state.live.clone();
-        state.flushed_bytes += std::mem::take(&mut state.unflushed_bytes);
+        self.lock().flush();
         Ok(())
     }
 
@@ -190,5 +222,30 @@ impl Cursor for MemCursor<'_> {
 
     fn row(&self) -> Option<(&[u8], &[u8])> {
         self.at.map(|(key, value)| (key.as_ref(), value.as_ref()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(engine: &Mem, key: &'static str) {
+        let change = Change { family: Family::Idx, key: key.into(), value: Some(Bytes::new()) };
+        engine.write(Batch { changes: vec![change] }).expect("it is written");
+    }
+
+    fn has(engine: &Mem, key: &str) -> bool {
+        engine.view().get(Family::Idx, key.as_bytes()).expect("it is read").is_some()
+    }
+
+    #[test]
+    fn it_flushes_by_itself_once_and_where_it_is_told() {
+        let engine = Mem::new();
+        engine.flush_behind(1);
+        ["a", "b", "c"].into_iter().for_each(|key| write(&engine, key));
+        let survivor = engine.survivor();
+        assert_eq!(["a", "b", "c"].map(|key| has(&survivor, key)), [true, true, false]);
+        write(&survivor, "d");
+        assert!(has(&engine, "c") && !has(&engine, "d"));
     }
 }

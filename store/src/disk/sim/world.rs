@@ -44,6 +44,12 @@ pub(super) struct Inode {
     pub(super) unsynced: Vec<Write>,
 }
 
+impl Inode {
+    pub(super) fn synced(bytes: Vec<u8>) -> Inode {
+        Inode { live: bytes.clone(), durable: bytes, unsynced: Vec::new() }
+    }
+}
+
 pub(super) struct Write {
     pub(super) order: u64,
     pub(super) offset: usize,
@@ -133,8 +139,11 @@ impl World {
             Ok(Gate::Go) => {}
             Ok(Gate::Cut) => return Err(power_off()),
             Err(e) => {
-                // As Linux does: after a failed sync the pages count as clean and are never written.
-                self.inodes[id].unsynced.clear();
+                // As Linux does: after a failed sync the pages count as clean and are never written. A
+                // handle of a process that has ended syncs nothing.
+                if self.powered && start == self.start {
+                    self.inodes[id].unsynced.clear();
+                }
                 return Err(e);
             }
         }
