@@ -7,6 +7,7 @@
 
 pub mod certs;
 pub mod chance;
+pub mod history;
 pub mod process;
 pub mod pulse;
 pub mod tools;
