@@ -14,11 +14,15 @@ impl Chance {
 
     /// The seed a run should use: the environment variable if it is set, otherwise the time of day.
     pub fn seed_from(variable: &str) -> u64 {
-        let given = std::env::var(variable).ok().and_then(|text| text.parse().ok());
-        given.unwrap_or_else(|| {
+        Chance::seed_given(variable).unwrap_or_else(|| {
             let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
             since.map_or(1, |time| time.as_secs())
         })
+    }
+
+    /// The number that the environment variable holds, if it holds one.
+    pub fn seed_given(variable: &str) -> Option<u64> {
+        std::env::var(variable).ok().and_then(|text| text.parse().ok())
     }
 
     /// The next number.

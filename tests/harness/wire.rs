@@ -27,6 +27,13 @@ impl Wire {
         Wire { channel }
     }
 
+    /// Connects to an `http://` URL when it is first used, and again when the connection is lost: for tests whose
+    /// servers come and go.
+    pub fn connect_later(url: &str) -> Wire {
+        let endpoint = Endpoint::from_shared(url.to_string()).expect("a URL the harness made");
+        Wire { channel: endpoint.tcp_nodelay(true).connect_lazy() }
+    }
+
     /// Connects to an `http://` URL and lets the server send so many bytes of a stream ahead, as Go's
     /// client does.
     pub async fn connect_with_window(url: &str, bytes: u32) -> Wire {

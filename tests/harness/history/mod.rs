@@ -29,6 +29,7 @@ mod search_core;
 pub mod search_key;
 mod text;
 pub mod watch;
+pub mod wire;
 mod witness;
 
 /// A moment, in a unit of the history's choice.

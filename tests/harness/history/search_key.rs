@@ -1,6 +1,6 @@
 //! The search key by key, blind to revisions: what each call saw and did of one key, as a register with value, version
 //! and lease. It takes nothing from the server but answers and the time they came.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 
@@ -8,37 +8,103 @@ use super::replay::ops;
 use super::search::{gave_up, searched};
 use super::search_core::{Failed, Model, Open, Step, search};
 use super::text;
+use super::witness::Witness;
 use super::{
-    Body, Call, Compare, History, KeyValue, NEVER, Op, OpAnswer, Property, Relation, Request, Span, Target,
-    Txn, Violation,
+    Answer, Body, Call, Compare, History, KeyValue, NEVER, Op, OpAnswer, Property, Put, Range, Relation,
+    Request, Span, Target, Txn, Violation,
 };
 
 /// Every key by itself.
 pub fn by_key(history: &History, states_max: usize) -> Vec<Violation> {
-    let mut keys: BTreeSet<&Bytes> = BTreeSet::new();
-    for call in &history.calls {
-        for op in ops(&call.request) {
-            if let Op::Put(put) = op {
-                keys.insert(&put.key);
-            }
-        }
-    }
-    // A key that was read but never put must be found out, too.
-    let found = history.calls.iter().filter_map(Call::answer).flat_map(|answer| match &answer.body {
-        Body::Op(answer) => std::slice::from_ref(answer),
-        Body::Txn { answers, .. } => answers.as_slice(),
-        _ => &[],
-    });
-    for answer in found {
-        if let OpAnswer::Range { kvs, .. } = answer {
-            keys.extend(kvs.iter().map(|kv| &kv.key));
-        }
-    }
-    keys.into_iter().filter_map(|key| one(history, key, states_max)).collect()
+    let index = Index::of(history);
+    index.points.keys().filter_map(|key| one(history, key, &index, states_max)).collect()
 }
 
-fn one(history: &History, key: &Bytes, states_max: usize) -> Option<Violation> {
-    let register = Register::of(history, key);
+/// Which calls are about which keys.
+struct Index<'a> {
+    /// By key: calls that name it, or found it where they looked.
+    points: BTreeMap<&'a Bytes, Vec<usize>>,
+    /// Calls about more keys than they name.
+    wide: Vec<usize>,
+    /// By lease: when it was first asked for, and the revokes.
+    granted: HashMap<i64, u64>,
+    revokes: HashMap<i64, Vec<usize>>,
+    /// What watches of all keys saw put, if there are any.
+    values_seen: Option<HashSet<Bytes>>,
+}
+
+impl<'a> Index<'a> {
+    fn of(history: &'a History) -> Index<'a> {
+        let mut index = Index {
+            points: BTreeMap::new(),
+            wide: Vec::new(),
+            granted: HashMap::new(),
+            revokes: HashMap::new(),
+            values_seen: values_seen(history),
+        };
+        for (number, call) in history.calls.iter().enumerate().filter(|(_, call)| searched(call)) {
+            index.take(number, call);
+        }
+        index
+    }
+
+    fn take(&mut self, number: usize, call: &'a Call) {
+        match &call.request {
+            Request::Grant { lease, .. } => {
+                let first = self.granted.entry(*lease).or_insert(call.began);
+                *first = call.began.min(*first);
+            }
+            Request::Revoke(lease) => self.revokes.entry(*lease).or_default().push(number),
+            Request::Txn(txn) => {
+                txn.compares
+                    .iter()
+                    .for_each(|compare| self.points.entry(&compare.key).or_default().push(number));
+            }
+            Request::Op(_) | Request::Compact(_) | Request::KeepAlive(_) => {}
+        }
+        for op in ops(&call.request) {
+            match op {
+                Op::Put(Put { key, .. })
+                | Op::Range(Range { keys: Span::Key(key), .. })
+                | Op::Delete { keys: Span::Key(key), .. } => self.points.entry(key).or_default().push(number),
+                Op::Range(_) | Op::Delete { .. } => self.wide.push(number),
+            }
+        }
+        // A key that nobody put must be found out, too.
+        let Some(Answer { body: Body::Op(OpAnswer::Range { kvs, .. }), .. }) = call.answer() else { return };
+        kvs.iter().for_each(|kv| self.points.entry(&kv.key).or_default().push(number));
+    }
+
+    /// The calls about a key, and the leases it may have hung on.
+    fn about(&self, history: &History, key: &Bytes) -> (Vec<usize>, BTreeSet<i64>) {
+        let points = self.points.get(key).map_or(&[] as &[usize], Vec::as_slice);
+        let on = |op: &Op| matches!(op, Op::Put(put) if put.key == *key && put.lease != 0);
+        let puts = points.iter().flat_map(|call| ops(&history.calls[*call].request)).filter(|op| on(op));
+        let leases: BTreeSet<i64> = puts.filter_map(lease_of).collect();
+        let revokes = leases.iter().filter_map(|lease| self.revokes.get(lease)).flatten();
+        let mut calls: Vec<usize> = points.iter().chain(&self.wide).chain(revokes).copied().collect();
+        calls.sort_unstable();
+        calls.dedup();
+        (calls, leases)
+    }
+}
+
+fn lease_of(op: &Op) -> Option<i64> {
+    match op {
+        Op::Put(put) => Some(put.lease),
+        Op::Range(_) | Op::Delete { .. } => None,
+    }
+}
+
+/// The values that watches of all keys saw, if there are any: what they did not see was not put.
+fn values_seen(history: &History) -> Option<HashSet<Bytes>> {
+    let witness = Witness::of(history);
+    let values = witness.events().map(|event| event.kv.value.clone()).collect();
+    (witness.last() > 1).then_some(values)
+}
+
+fn one(history: &History, key: &Bytes, index: &Index<'_>, states_max: usize) -> Option<Violation> {
+    let register = Register::of(history, key, index);
     let opens: Vec<Open> = register.moves.iter().map(|one| one.open).collect();
     let name = format!("key {}", key.escape_ascii());
     match search(&register, &opens, states_max) {
@@ -104,35 +170,36 @@ struct Move {
 
 struct Register {
     moves: Vec<Move>,
+    /// Calls of unknown outcome.
     optional: Vec<usize>,
+    /// By lease: its end.
+    ends: HashMap<i64, usize>,
 }
 
 impl Register {
-    fn of(history: &History, key: &Bytes) -> Register {
+    fn of(history: &History, key: &Bytes, index: &Index<'_>) -> Register {
         let mut moves = Vec::new();
-        let mut granted: BTreeMap<i64, u64> = BTreeMap::new();
-        let mut leases: BTreeSet<i64> = BTreeSet::new();
-        for (index, call) in history.calls.iter().enumerate().filter(|(_, call)| searched(call)) {
-            if let Request::Grant { lease, .. } = call.request {
-                granted.entry(lease).or_insert(call.began);
+        let (calls, leases) = index.about(history, key);
+        for number in calls {
+            let call = &history.calls[number];
+            let mut ways = ways(call, key);
+            if let Some(seen) = index.values_seen.as_ref().filter(|_| call.unknown()) {
+                ways.retain(|way| way.puts().all(|value| seen.contains(value)));
             }
-            leases.extend(ops(&call.request).filter_map(|op| match op {
-                Op::Put(put) if put.key == *key && put.lease != 0 => Some(put.lease),
-                _ => None,
-            }));
-            let ways = ways(call, key);
             if ways.iter().any(|way| !way.steps.is_empty() || !way.guards.is_empty()) {
                 let open = Open { began: call.began, ended: call.ended, must: !call.unknown() };
-                moves.push(Move { call: Some(index), open, ways });
+                moves.push(Move { call: Some(number), open, ways });
             }
         }
+        let optional = (0..moves.len()).filter(|index| !moves[*index].open.must).collect();
+        let mut ends = HashMap::new();
         for lease in leases {
-            let began = granted.get(&lease).copied().unwrap_or(0);
+            ends.insert(lease, moves.len());
+            let began = index.granted.get(&lease).copied().unwrap_or(0);
             let way = Way { guards: Vec::new(), steps: vec![(Seen::On(lease), Does::Delete)] };
             moves.push(Move { call: None, open: Open { began, ended: NEVER, must: false }, ways: vec![way] });
         }
-        let optional = (0..moves.len()).filter(|index| !moves[*index].open.must).collect();
-        Register { moves, optional }
+        Register { moves, optional, ends }
     }
 }
 
@@ -227,6 +294,14 @@ fn holds(compare: &Compare, cell: Option<&Cell>) -> bool {
 }
 
 impl Way {
+    /// The values it puts.
+    fn puts(&self) -> impl Iterator<Item = &Bytes> {
+        self.steps.iter().filter_map(|(_, does)| match does {
+            Does::Put(value, _) => Some(value),
+            Does::Nothing | Does::Delete => None,
+        })
+    }
+
     /// Whether it changes nothing, wherever it goes.
     fn reads(&self) -> bool {
         self.steps.iter().all(|(_, does)| matches!(does, Does::Nothing))
@@ -279,7 +354,8 @@ impl Model for Register {
         if ends.is_empty() { Step::No } else { Step::To(ends) }
     }
 
-    fn optional(&self, _: &Option<Cell>) -> Vec<usize> {
-        self.optional.clone()
+    fn optional(&self, state: &Option<Cell>) -> Vec<usize> {
+        let end = state.as_ref().and_then(|cell| self.ends.get(&cell.lease));
+        self.optional.iter().chain(end).copied().collect()
     }
 }

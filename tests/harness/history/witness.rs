@@ -47,6 +47,11 @@ impl Witness {
         !self.seen.contains_key(&revision) && self.stretches.iter().any(within)
     }
 
+    /// All that it saw.
+    pub fn events(&self) -> impl Iterator<Item = &Event> {
+        self.seen.values().flatten()
+    }
+
     /// The newest revision that it saw.
     pub fn last(&self) -> i64 {
         self.seen.keys().next_back().copied().unwrap_or(1)
