@@ -68,8 +68,14 @@ fn fail(config: &Config, why: &str) -> ! {
     if !config.log.outputs.contains(&LogOutput::Stderr) {
         eprintln!("bramble: {why}");
     }
-    // Not by returning: threads of a failed member may hang in a disk call.
-    std::process::exit(1);
+    leave(1);
+}
+
+/// Ends at once: threads of a failed member may hang in a disk call, and the engine's sleep for a second after
+/// each error. Returning would wait for the first; `std::process::exit` runs what C++ has for the end, which
+/// waits for the others. Nothing is left to be done: lines of the log are written as they come.
+fn leave(status: i32) -> ! {
+    signal_hook::low_level::exit(status)
 }
 
 /// Starts a member and keeps it until a signal or its failure.
@@ -80,12 +86,12 @@ async fn live(config: &Config) -> Result<Stop, String> {
         started = starting => started.map_err(|error| error.to_string())?,
         stop = stops.next() => return Ok(stop),
     };
-    let ended = tokio::select! {
-        why = node.failed() => Err(why),
-        stop = stops.next() => Ok(stop),
+    let stop = tokio::select! {
+        // Not by returning: that would close the engine, which waits for its threads.
+        why = node.failed() => fail(config, &why),
+        stop = stops.next() => stop,
         never = serve(config, &node) => match never {},
     };
-    let stop = ended?;
     notify(NotifyState::Stopping);
     info!(signal = stop.name(), "stopping");
     tokio::select! {
@@ -152,11 +158,11 @@ impl Stop {
     /// protects process 1 from signals without a handler; there the end is a plain success.
     fn end(self) -> ! {
         if std::process::id() == 1 {
-            std::process::exit(0);
+            leave(0);
         }
         let raised = signal_hook::low_level::emulate_default_handler(self.0.as_raw_value());
         // Reached only if the signal could not be raised; then its status is given by hand.
         let _ = raised;
-        std::process::exit(128 + self.0.as_raw_value());
+        leave(128 + self.0.as_raw_value());
     }
 }
