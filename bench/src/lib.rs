@@ -1,6 +1,8 @@
 //! What the measurements share: data of known size and entropy, and stores filled with it.
 //!
 //! Values compress by LZ4 to about half; the same seed makes the same bytes on every machine.
+pub mod cardsim;
+
 use bramble_store::codec;
 use bramble_store::command::{Action, Command, Entry, Origin, Payload, RequestId};
 use bramble_store::engine::Engine;
