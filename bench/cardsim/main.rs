@@ -8,12 +8,13 @@
 use std::io::BufRead;
 use std::process::ExitCode;
 
-use bramble_bench::cardsim::{CUTS, Call, Card, CardError, CardOptions, Cut, Errno, Fault};
+use bramble_bench::cardsim::{CUTS, Call, Card, CardError, CardOptions, Cut, Errno, Fault, Grain};
 
 const HELP: &str = "usage: cardsim ext4|xfs MiB [MOUNT-OPTIONS]; then, line by line:
   cut drop|keep|prefix|subset|old|tear [SEED]    the power goes; this is left of what was not flushed
   cut-at N drop|… [SEED]                         the same in place of the Nth write or flush from now
   on                                             the power is back: mount again
+  grain sector|page                              the smallest piece that a cut keeps or loses
   fail read|write|flush eio|enospc|erofs N [for-ever]
                                                  the Nth such call from now fails, or all from there
   well                                           no call fails any more
@@ -28,6 +29,7 @@ enum Order {
     Cut(Cut, u64),
     CutAt(u64, Cut, u64),
     On,
+    Grain(Grain),
     Fail(Option<Fault>),
     Lie(bool),
     Unplug,
@@ -81,6 +83,8 @@ fn parse(line: &str) -> Option<Order> {
             Order::CutAt(after, cut, seed)
         }
         ["on"] => Order::On,
+        ["grain", "sector"] => Order::Grain(Grain::Sector),
+        ["grain", "page"] => Order::Grain(Grain::Page),
         ["fail", call, errno, count] => Order::Fail(Some(fault(call, errno, count, false)?)),
         ["fail", call, errno, count, "for-ever"] => Order::Fail(Some(fault(call, errno, count, true)?)),
         ["well"] => Order::Fail(None),
@@ -99,6 +103,7 @@ fn follow(card: &mut Card, order: Order) -> Result<(), CardError> {
         Order::Cut(cut, seed) => card.cut(cut, seed)?,
         Order::CutAt(after, cut, seed) => card.cut_at(after, cut, seed),
         Order::On => card.power_on()?,
+        Order::Grain(grain) => card.set_grain(grain),
         Order::Fail(fault) => card.fail(fault),
         Order::Lie(lies) => card.lie(lies),
         Order::Unplug => card.unplug()?,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use bramble_bench::cardsim::{CUTS, Card, CardOptions, Cut};
+use bramble_bench::cardsim::{CUTS, Card, CardOptions, Cut, Grain};
 use bramble_tests::chance::Chance;
 use bramble_tests::process::{Server, Setup};
 use bramble_tests::tools;
@@ -284,6 +284,8 @@ impl Lab {
 
     /// The power comes back, sometimes only to go again while the file system is mounted.
     fn power_on(&mut self) {
+        // A replay writes what has checksums over several sectors in place: there a page is what is torn off.
+        self.card.set_grain(Grain::Page);
         while self.chance.percent(10) {
             let (cut, seed) = self.cut_kind();
             self.card.cut_at(self.chance.below(24) as u64, cut, seed);
@@ -294,6 +296,7 @@ impl Lab {
             }
             self.count(Moment::Mounting, cut);
         }
+        self.card.set_grain(Grain::Sector);
         self.card.power_on().unwrap_or_else(|error| panic!("after cut {}: {error}", self.tally.cuts));
     }
 }

@@ -51,6 +51,7 @@ async fn nothing_acknowledged_is_lost(options: CardOptions, mounts: &[&str], usu
     while lab.tally.cuts < wanted {
         if lab.tally.cuts / CUTS_PER_CARD >= lab.tally.cards {
             lab.new_card(mounts[(lab.tally.cards as usize) % mounts.len()]);
+            println!("{name}: {} cuts, {} acknowledged writes", lab.tally.cuts, lab.tally.acknowledged);
         }
         // Also the first start of all.
         while lab.chance.percent(30) {

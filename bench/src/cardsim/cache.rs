@@ -1,5 +1,5 @@
 //! What a disk was given and has not made durable: the states of each sector, in the order of the writes.
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bramble_store::disk::sim::Rng;
 
@@ -15,14 +15,33 @@ pub enum Cut {
     Drop,
     /// All of it: the cache was written out in the last moment.
     Keep,
-    /// The first writes, in their order; the next one is torn between two sectors.
+    /// The first writes, in their order; the next one is torn.
     Prefix,
-    /// Each sector or not, by chance.
+    /// Each piece or not, by chance.
     Subset,
-    /// Of each sector any state that it had since the last flush.
+    /// Of each piece any state that it had since the last flush.
     Old,
     /// All but the end of one write.
     Tear,
+}
+
+/// The smallest piece that a cut keeps, loses or tears off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grain {
+    /// 512 bytes: all that disks promise.
+    Sector,
+    /// 4 KiB, aligned: what flash has at least. File systems need it in places: ext4's superblock and the
+    /// directories of xfs have a checksum over several sectors, and are lost when a cut comes between these.
+    Page,
+}
+
+impl Grain {
+    fn sectors(self) -> u64 {
+        match self {
+            Grain::Sector => 1,
+            Grain::Page => 8,
+        }
+    }
 }
 
 /// All kinds of cuts.
@@ -109,40 +128,53 @@ impl Cache {
 
     /// Takes all out: the newest state of each sector.
     pub(super) fn take_all(&mut self) -> Vec<(u64, Box<Sector>)> {
-        self.survivors(Cut::Keep, &mut Rng::new(0))
+        self.survivors(Cut::Keep, Grain::Sector, &mut Rng::new(0))
     }
 
     /// Takes all out, and keeps what `cut` leaves.
-    pub(super) fn survivors(&mut self, cut: Cut, rng: &mut Rng) -> Vec<(u64, Box<Sector>)> {
-        let torn = self.torn(rng);
-        let chosen = |(number, mut states): (u64, VecDeque<State>)| {
-            // Whether this write had reached the sector.
-            let wrote = |state: &State| state.write != torn.write || number < torn.before;
-            let last = |states: &VecDeque<State>| states.len().checked_sub(1);
-            let index = match cut {
-                Cut::Drop => None,
-                Cut::Keep => last(&states),
-                Cut::Subset => last(&states).filter(|_| rng.chance(50)),
-                Cut::Old => (rng.below(states.len() as u64 + 1) as usize).checked_sub(1),
-                Cut::Prefix => states.iter().rposition(|state| state.write <= torn.write && wrote(state)),
-                Cut::Tear => states.iter().rposition(wrote),
-            };
-            index.and_then(|index| states.swap_remove_back(index)).map(|state| (number, state.sector))
-        };
-        let survivors = std::mem::take(&mut self.sectors).into_iter().filter_map(chosen).collect();
+    pub(super) fn survivors(&mut self, cut: Cut, grain: Grain, rng: &mut Rng) -> Vec<(u64, Box<Sector>)> {
+        let torn = self.torn(grain, rng);
+        let sectors: Vec<_> = std::mem::take(&mut self.sectors).into_iter().collect();
         self.oldest += self.writes.len() as u64;
         self.writes.clear();
         self.bytes = 0;
+        let mut survivors = Vec::new();
+        for piece in sectors.chunk_by(|(one, _), (next, _)| one / grain.sectors() == next / grain.sectors()) {
+            let last = last_write(piece, cut, &torn, rng);
+            for (number, states) in piece {
+                let wrote = |state: &&State| {
+                    let whole = state.write != torn.write || *number < torn.before;
+                    last.is_some_and(|last| state.write <= last) && (whole || !torn.applies_to(cut))
+                };
+                survivors.extend(states.iter().rfind(wrote).map(|state| (*number, state.sector.clone())));
+            }
+        }
         survivors
     }
 
-    /// A write by chance, and a place within it: half of the time between two sectors, else between two pages.
-    fn torn(&self, rng: &mut Rng) -> Torn {
+    /// A write by chance, and a place within it.
+    fn torn(&self, grain: Grain, rng: &mut Rng) -> Torn {
         let nth = rng.below(self.writes.len() as u64);
-        let unit = if rng.chance(50) { 1 } else { 8 };
         let Some(extent) = self.writes.get(nth as usize) else { return Torn { write: 0, before: 0 } };
-        let before = extent.first + rng.below(extent.sectors.div_ceil(unit)) * unit;
+        let unit = grain.sectors();
+        let before = (extent.first / unit + rng.below(extent.sectors.div_ceil(unit))) * unit;
         Torn { write: self.oldest + nth, before }
+    }
+}
+
+/// The last write that reached a piece of the medium; `None`: none did.
+fn last_write(piece: &[(u64, VecDeque<State>)], cut: Cut, torn: &Torn, rng: &mut Rng) -> Option<u64> {
+    match cut {
+        Cut::Drop => None,
+        Cut::Keep | Cut::Tear => Some(u64::MAX),
+        Cut::Prefix => Some(torn.write),
+        Cut::Subset => rng.chance(50).then_some(u64::MAX),
+        Cut::Old => {
+            let writes = piece.iter().flat_map(|(_, states)| states).map(|state| state.write);
+            let writes: Vec<u64> = writes.collect::<BTreeSet<u64>>().into_iter().collect();
+            let chosen = rng.below(writes.len() as u64 + 1) as usize;
+            chosen.checked_sub(1).map(|index| writes[index])
+        }
     }
 }
 
@@ -150,4 +182,10 @@ impl Cache {
 struct Torn {
     write: u64,
     before: u64,
+}
+
+impl Torn {
+    fn applies_to(&self, cut: Cut) -> bool {
+        matches!(cut, Cut::Prefix | Cut::Tear)
+    }
 }

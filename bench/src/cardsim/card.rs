@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fuser::BackgroundSession;
 use tempfile::TempDir;
 
-use super::cache::Cut;
+use super::cache::{Cut, Grain};
 use super::device::{self, FILE, Shared};
 use super::leftovers;
 use super::medium::{Fault, Medium, MediumCounts};
@@ -208,6 +208,11 @@ impl Card {
     /// Lets calls to the disk fail; `None`: they go well again.
     pub fn fail(&self, fault: Option<Fault>) {
         self.medium.lock().fail(fault);
+    }
+
+    /// The smallest piece for cuts from now on; a sector when nothing is said.
+    pub fn set_grain(&self, grain: Grain) {
+        self.medium.lock().set_grain(grain);
     }
 
     /// From now on a flush is answered and not done, or done again.

@@ -16,7 +16,7 @@ pub(super) fn clear() {
     for folder in folders {
         unmount(&folder.join("files"));
         for device in loop_devices_on(&folder) {
-            Command::new("losetup").arg("--detach").arg(device).status().ok();
+            Command::new("losetup").arg("--detach").arg(device).output().ok();
         }
         unmount(&folder.join("fuse"));
         // With something still mounted in it, it is left for the next one.
@@ -28,7 +28,7 @@ pub(super) fn clear() {
 
 fn unmount(point: &Path) {
     if mount_points().iter().any(|mounted| mounted == point) {
-        Command::new("umount").arg("--lazy").arg(point).status().ok();
+        Command::new("umount").arg("--lazy").arg(point).output().ok();
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 
 use bramble_store::disk::sim::Rng;
 
-use super::cache::{Cache, Cut, SECTOR_BYTES, Sector};
+use super::cache::{Cache, Cut, Grain, SECTOR_BYTES, Sector};
 
 /// What the cache holds at most; beyond it the oldest writes go to the medium. Only a disk that lies about
 /// flushes comes near.
@@ -94,6 +94,7 @@ pub struct Medium {
     image: File,
     bytes: u64,
     cache: Cache,
+    grain: Grain,
     powered: bool,
     lies: bool,
     fault: Option<Fault>,
@@ -109,7 +110,8 @@ impl Medium {
     pub fn new(image: File, bytes: u64) -> io::Result<Medium> {
         image.set_len(bytes)?;
         let (cache, counts) = (Cache::default(), MediumCounts::default());
-        Ok(Medium { image, bytes, cache, powered: true, lies: false, fault: None, doom: None, counts })
+        let (grain, powered, lies, fault, doom) = (Grain::Sector, true, false, None, None);
+        Ok(Medium { image, bytes, cache, grain, powered, lies, fault, doom, counts })
     }
 
     /// Its size.
@@ -125,6 +127,11 @@ impl Medium {
     /// Whether it answers.
     pub fn powered(&self) -> bool {
         self.powered
+    }
+
+    /// The smallest piece for cuts from now on; a sector when nothing is said.
+    pub fn set_grain(&mut self, grain: Grain) {
+        self.grain = grain;
     }
 
     /// From now on a flush is answered and not done, or done again.
@@ -200,7 +207,7 @@ impl Medium {
         self.counts.cuts += 1;
         self.counts.dirty_cuts += u64::from(self.cache.dirty() > 0);
         self.counts.dirty_sectors += self.cache.dirty();
-        let survivors = self.cache.survivors(cut, &mut Rng::new(seed));
+        let survivors = self.cache.survivors(cut, self.grain, &mut Rng::new(seed));
         self.counts.kept_sectors += survivors.len() as u64;
         self.settle(survivors)
     }
@@ -361,6 +368,27 @@ mod tests {
         medium.cut(Cut::Drop, 1).expect("cut");
         medium.power_on();
         assert_eq!(sectors(&mut medium)[0], 0);
+    }
+
+    #[test]
+    fn pages_stay_whole_where_they_are_the_smallest_piece() {
+        let mut torn = 0;
+        for seed in 0..100 {
+            for cut in [Cut::Prefix, Cut::Subset, Cut::Old, Cut::Tear] {
+                let mut medium = medium();
+                medium.set_grain(Grain::Page);
+                for fill in 1..4 {
+                    write(&mut medium, 0, 16, fill);
+                }
+                medium.cut(cut, seed).expect("cut");
+                medium.power_on();
+                let sectors = sectors(&mut medium);
+                let whole = |page: &[u8]| page.iter().all(|sector| *sector == page[0]);
+                assert!(whole(&sectors[..8]) && whole(&sectors[8..]), "{cut:?}: {sectors:?}");
+                torn += usize::from(sectors[0] != sectors[8]);
+            }
+        }
+        assert!(torn > 50, "only {torn} cuts came between the pages");
     }
 
     #[test]

@@ -14,6 +14,6 @@ mod device;
 mod leftovers;
 mod medium;
 
-pub use cache::{CUTS, Cut, SECTOR_BYTES};
+pub use cache::{CUTS, Cut, Grain, SECTOR_BYTES};
 pub use card::{Card, CardError, CardOptions, FileSystem};
 pub use medium::{Call, Errno, Fault, Medium, MediumCounts};
