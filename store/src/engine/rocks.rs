@@ -26,6 +26,8 @@ use self_cell::self_cell;
 use super::{Batch, Cursor, Engine, EngineSize, EngineWork, Family, Part, Profile, Read};
 use crate::error::Fatal;
 
+mod manifest;
+
 const REV: &str = "rev";
 const IDX: &str = "idx";
 const MIB: usize = 1024 * 1024;
@@ -65,6 +67,7 @@ impl Rocks {
     /// # Errors
     /// `Fatal`: the files cannot be opened, are damaged or locked, or flushes would not be atomic.
     pub fn open(path: &Path, options: RocksOptions) -> Result<Rocks, Fatal> {
+        manifest::check(path)?;
         let profile = options.profile;
         let cache = Cache::new_lru_cache(profile.block_cache_bytes());
         let families = [
