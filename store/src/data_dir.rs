@@ -6,6 +6,7 @@
 //! IDENTITY  cluster, member and instance id, with a checksum
 //! log/      the ring of segments
 //! engine/   the engine's files
+//! REPAIR    while a repair puts new files in the place of damaged ones: see `repair`
 //! ```
 //! Invariants: FORMAT and IDENTITY appear whole or not at all (written beside, synced, renamed, the
 //! directory synced) and never change; nothing else is made before them, so a first start that was
@@ -18,6 +19,9 @@ use crate::disk::{Disk, LockError, LockGuard, Open};
 
 /// The format of data directories this version makes, and the newest it opens.
 pub const FORMAT: u32 = 1;
+
+/// There while a repair moves files, so that nobody takes the half for a whole.
+pub(crate) const REPAIR: &str = "REPAIR";
 
 const FORMAT_WORDS: &str = "bramble data ";
 /// The small files are shorter than this; a longer one is not ours.
@@ -108,8 +112,17 @@ pub enum DataDirError {
         /** The path. */
         path: PathBuf,
     },
+    /// A repair was cut short.
+    #[error(
+        "a repair of {path} was cut short: run `bramblectl repair --data-dir {path}` to finish it; \
+         nothing is lost"
+    )]
+    Unrepaired {
+        /** The directory. */
+        path: PathBuf,
+    },
     /// A file of it is missing or unreadable.
-    #[error("{path} is damaged: {what}; restore the data directory from a backup")]
+    #[error("{path} is damaged: {what}")]
     Damaged {
         /** The file. */
         path: PathBuf,
@@ -163,6 +176,9 @@ impl DataDir {
         let names = disk.list(path).map_err(failed("list", path))?;
         let has = |name: &str| names.iter().any(|n| n == name);
         let has_data = has("log") || has("engine");
+        if has(REPAIR) {
+            return Err(DataDirError::Unrepaired { path: path.to_owned() });
+        }
         if has("FORMAT") {
             check_format(&*disk, path)?;
         } else if has("IDENTITY") || has_data {
@@ -211,6 +227,64 @@ impl DataDir {
     }
 }
 
+/// A directory that is looked at, locked, but neither made nor opened: for a repair.
+pub(crate) struct Held {
+    /// What FORMAT says, if it can be read.
+    pub(crate) format: Result<(), DataDirError>,
+    /// The ids in IDENTITY, if it can be read.
+    pub(crate) ids: Result<Ids, DataDirError>,
+    lock: Box<dyn LockGuard>,
+}
+
+impl Held {
+    /// Locks the directory and reads its two small files.
+    ///
+    /// # Errors
+    /// As [`DataDir::open`], except that damage is told apart for each file.
+    pub(crate) fn take(disk: &dyn Disk, path: &Path) -> Result<Held, DataDirError> {
+        let names = disk.list(path).map_err(failed("list", path))?;
+        refuse_foreign(path, &names)?;
+        let lock = take_lock(disk, path)?;
+        Held::read(disk, path, lock)
+    }
+
+    /// The same, after something has changed there.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn again(self, disk: &dyn Disk, path: &Path) -> Result<Held, DataDirError> {
+        Held::read(disk, path, self.lock)
+    }
+
+    fn read(disk: &dyn Disk, path: &Path, lock: Box<dyn LockGuard>) -> Result<Held, DataDirError> {
+        let format = match check_format(disk, path) {
+            Err(newer @ DataDirError::Newer { .. }) => return Err(newer),
+            told => told,
+        };
+        Ok(Held { format, ids: read_identity(disk, &path.join("IDENTITY")), lock })
+    }
+}
+
+/// The ids in an IDENTITY of which a single bit is wrong: the checksum tells which one.
+pub(crate) fn ids_but_for_a_bit(text: &[u8]) -> Option<Ids> {
+    let mut text = text.to_vec();
+    (0..text.len() * 8).find_map(|bit| {
+        text[bit / 8] ^= 1 << (bit % 8);
+        let ids = std::str::from_utf8(&text).ok().and_then(ids_of);
+        text[bit / 8] ^= 1 << (bit % 8);
+        ids
+    })
+}
+
+/// Writes FORMAT and IDENTITY into `dir`, durably.
+///
+/// # Errors
+/// As [`DataDir::open`].
+pub(crate) fn write_labels(disk: &dyn Disk, dir: &Path, ids: Ids) -> Result<(), DataDirError> {
+    write_whole(disk, dir, "FORMAT", &format!("{FORMAT_WORDS}{FORMAT}\n"))?;
+    write_whole(disk, dir, "IDENTITY", &identity_text(ids))
+}
+
 /// Makes the directory and its missing parents, durably from the outside in.
 fn make_directories(disk: &dyn Disk, path: &Path) -> Result<(), DataDirError> {
     if path.as_os_str().is_empty() || disk.exists(path).map_err(failed("look for", path))? {
@@ -229,7 +303,8 @@ fn make_directories(disk: &dyn Disk, path: &Path) -> Result<(), DataDirError> {
 }
 
 fn refuse_foreign(path: &Path, names: &[String]) -> Result<(), DataDirError> {
-    const OURS: [&str; 7] = ["LOCK", "FORMAT", "IDENTITY", "FORMAT.new", "IDENTITY.new", "log", "engine"];
+    const OURS: [&str; 9] =
+        ["LOCK", "FORMAT", "IDENTITY", "FORMAT.new", "IDENTITY.new", "log", "engine", REPAIR, "repair.new"];
     if names.iter().any(|name| name == "FORMAT" || name == "IDENTITY") {
         return Ok(());
     }
@@ -274,8 +349,8 @@ fn identity_text(ids: Ids) -> String {
     format!("{body}crc32 {crc:08x}\n")
 }
 
-fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Ids, DataDirError> {
-    let text = read_small(disk, path)?;
+/// The ids in the text of IDENTITY, if it is whole.
+fn ids_of(text: &str) -> Option<Ids> {
     let id = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.and_then(|hex| u64::from_str_radix(hex, 16).ok())
@@ -285,7 +360,11 @@ fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Ids, DataDirError> {
         _ => None,
     };
     // Written again from what was read, it has to be the same text, checksum included.
-    ids.filter(|ids| identity_text(*ids) == text).ok_or_else(|| {
+    ids.filter(|ids| identity_text(*ids) == text)
+}
+
+fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Ids, DataDirError> {
+    ids_of(&read_small(disk, path)?).ok_or_else(|| {
         let what = "the ids in it do not match their checksum".to_owned();
         DataDirError::Damaged { path: path.to_owned(), what }
     })

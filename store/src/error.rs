@@ -181,6 +181,9 @@ pub enum Fatal {
         /** What is wrong with it. */
         what: String,
     },
+    /// A file of the engine is missing, or its bytes are no longer what was written.
+    #[error("the engine is damaged: {0}")]
+    EngineDamaged(String),
     /// The engine failed.
     #[error("engine: {0}")]
     Engine(String),
@@ -193,6 +196,16 @@ pub enum Fatal {
     /// State that no sequence of applied entries can have made.
     #[error("inconsistent state: {0}")]
     Inconsistent(String),
+}
+
+impl Fatal {
+    /// Whether files are no longer what was written, so that only a repair or a backup helps.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Fatal::Damaged { .. } | Fatal::EngineDamaged(_) | Fatal::Inconsistent(_) => true,
+            Fatal::Io { .. } | Fatal::Engine(_) | Fatal::Unknown { .. } => false,
+        }
+    }
 }
 
 /// Why a read has no answer.

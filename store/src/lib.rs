@@ -17,6 +17,8 @@ pub mod lease;
 pub mod log;
 mod members;
 pub mod mvcc;
+#[cfg(feature = "rocks")]
+pub mod repair;
 pub mod seams;
 mod state;
 pub mod store;

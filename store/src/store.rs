@@ -14,7 +14,7 @@ pub use crate::auth::AuthEffect;
 use crate::auth::access::Compiled;
 use crate::command::{Entry, RequestId};
 use crate::engine::staged::Staged;
-use crate::engine::{Engine, EngineSize, EngineWork, Part, Read};
+use crate::engine::{Engine, EngineSize, EngineWork, Part, Read, Readback};
 use crate::error::{Fatal, Refusal};
 use crate::facts::{self, Facts};
 pub use crate::mvcc::Room;
@@ -218,6 +218,29 @@ impl<E: Engine> Writer<E> {
         self.facts.applied
     }
 
+    /// The newest main revision.
+    #[cfg(feature = "rocks")]
+    pub(crate) fn revision(&self) -> i64 {
+        self.facts.revision
+    }
+
+    /// Goes on from `revision` and gives up all history before it: for a state that has lost some of what
+    /// it had handed out.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    #[cfg(feature = "rocks")]
+    pub(crate) fn leap(&mut self, revision: i64) -> Result<(), Fatal> {
+        assert!(revision > self.facts.revision, "revisions never go back");
+        let mut facts = self.facts.clone();
+        (facts.revision, facts.floor) = (revision, revision);
+        // The whole history is looked at: what replaced a version may be among what is lost.
+        facts.scrub = mvcc::Progress { target: revision, ..mvcc::Progress::NONE };
+        let mut rows = self.staged();
+        facts.stage(&mut rows, &self.facts);
+        self.write(rows, facts)
+    }
+
     /// Applies a group of entries in one engine batch, and publishes the state after it.
     ///
     /// # Errors
@@ -361,6 +384,14 @@ impl<E: Engine> Flusher<E> {
     /// `Fatal`.
     pub fn defragment(&self, part: &Part) -> Result<(), Fatal> {
         self.engine.defragment(part)
+    }
+
+    /// Begins to read back from the device what is durable now.
+    ///
+    /// # Errors
+    /// `Fatal`; it says nothing about the files.
+    pub fn readback(&self) -> Result<Box<dyn Readback>, Fatal> {
+        self.engine.readback()
     }
 
     /// Ends a `defragment` under way early, because the store is being closed. Flushes fail from now on.

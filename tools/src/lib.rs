@@ -1,5 +1,6 @@
 //! What Bramble's command line and load generator share: reaching a member.
 //!
-//! Everything here speaks etcd's v3 API and works on etcd members too.
+//! What asks members speaks etcd's v3 API and works on etcd members too; `repair` works on files.
 pub mod client;
+pub mod repair;
 pub mod status;

@@ -1,7 +1,9 @@
 //! `bramblectl`: look after Bramble members.
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bramble_tools::client::Connection;
+use bramble_tools::repair::{self, Told};
 use bramble_tools::status;
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -22,6 +24,16 @@ struct Line {
 enum Command {
     /// What each endpoint says of itself; exit code 1 when one does not answer or reports an error
     Status,
+    /// Shows what is damaged in a data directory and what a repair would lose; repairs with --accept-loss.
+    /// Exit code 0: nothing is damaged, or it is repaired; 1: it cannot be; 3: damaged, nothing was done
+    Repair {
+        /// The data directory of a server that does not run
+        #[arg(long, env = "ETCD_DATA_DIR")]
+        data_dir: PathBuf,
+        /// Repair, and lose what cannot be read any more; the damaged files are kept
+        #[arg(long)]
+        accept_loss: bool,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -35,6 +47,26 @@ async fn main() -> ExitCode {
     let line = Line::parse();
     match line.command {
         Command::Status => show_status(&line.connection, line.output).await,
+        Command::Repair { data_dir, accept_loss } => repair(&data_dir, accept_loss, line.output),
+    }
+}
+
+fn repair(data_dir: &std::path::Path, accept_loss: bool, output: Output) -> ExitCode {
+    match repair::run(data_dir, accept_loss) {
+        Ok(told) => {
+            match output {
+                Output::Text => print!("{}", told.text()),
+                Output::Json => println!("{}", told.json()),
+            }
+            match told {
+                Told::Damaged { .. } => ExitCode::from(repair::DAMAGED),
+                Told::Whole { .. } | Told::Repaired { .. } => ExitCode::SUCCESS,
+            }
+        }
+        Err(error) => {
+            eprintln!("Error: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

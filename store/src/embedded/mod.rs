@@ -178,6 +178,7 @@ impl Embedded {
         }
         let (mut writer, reader) = crate::store::open(open_engine(&dir.engine_path())?)?;
         let (mut log, recovered) = Log::open(disk, &dir.log_path(), options.log.clone())?;
+        recovered.fits(writer.applied())?;
         commit::recover(&mut writer, &mut log, &recovered)?;
         let shared = Shared {
             commits: Commits::default(),

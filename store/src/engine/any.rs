@@ -4,7 +4,7 @@ use bytes::Bytes;
 #[cfg(feature = "rocks")]
 use super::rocks::{Rocks, RocksCursor, RocksView};
 use super::{
-    Batch, Cursor, Engine, EngineSize, EngineWork, Family, Part, Read,
+    Batch, Cursor, Engine, EngineSize, EngineWork, Family, Part, Read, Readback,
     mem::{Mem, MemCursor, MemView},
 };
 use crate::error::Fatal;
@@ -91,6 +91,10 @@ impl Engine for AnyEngine {
 
     fn defragment(&self, part: &Part) -> Result<(), Fatal> {
         either!(self, AnyEngine, engine => engine.defragment(part))
+    }
+
+    fn readback(&self) -> Result<Box<dyn Readback>, Fatal> {
+        either!(self, AnyEngine, engine => engine.readback())
     }
 
     fn abandon(&self) {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use imbl::OrdMap;
 
-use super::{Batch, Change, Cursor, Engine, EngineSize, EngineWork, Family, Part, Read};
+use super::{Batch, Change, Cursor, Engine, EngineSize, EngineWork, Family, Part, Read, Readback};
 use crate::error::Fatal;
 
 type Rows = OrdMap<Bytes, Bytes>;
@@ -139,7 +139,20 @@ impl Engine for Mem {
         Ok(())
     }
 
+    /// There is no device.
+    fn readback(&self) -> Result<Box<dyn Readback>, Fatal> {
+        Ok(Box::new(Nowhere))
+    }
+
     fn abandon(&self) {}
+}
+
+struct Nowhere;
+
+impl Readback for Nowhere {
+    fn step(&mut self, _: usize) -> Result<Option<usize>, Fatal> {
+        Ok(None)
+    }
 }
 
 impl MemView {

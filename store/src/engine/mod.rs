@@ -178,9 +178,25 @@ pub trait Engine: Send + Sync + 'static {
     /// `Fatal`.
     fn defragment(&self, part: &Part) -> Result<(), Fatal>;
 
+    /// Begins to read back, around all caches where that is possible, what is durable now; beside reads and
+    /// writes. One at a time.
+    ///
+    /// # Errors
+    /// `Fatal`; it says nothing about the files.
+    fn readback(&self) -> Result<Box<dyn Readback>, Fatal>;
+
     /// Ends a `defragment` under way in another thread early. Of no more use after it: nothing can be
     /// flushed any more. The files stay good.
     fn abandon(&self);
+}
+
+/// A reading of everything that an engine has made durable, to see whether it is whole.
+pub trait Readback: Send {
+    /// Reads on, about `bytes_max` bytes of rows, and says how many; `None`: everything is read.
+    ///
+    /// # Errors
+    /// `Fatal::EngineDamaged` names the file; of no more use then.
+    fn step(&mut self, bytes_max: usize) -> Result<Option<usize>, Fatal>;
 }
 
 /// Rows of one family, from the first one to the last one.

@@ -18,15 +18,17 @@ use bytes::Bytes;
 use rocksdb::statistics::{StatsLevel, Ticker};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBCompactionStyle,
-    DBCompressionType, DBRawIterator, FlushOptions, LiveFile, LogLevel, Options, ReadOptions, Snapshot,
-    UniversalCompactOptions, WriteBatch, WriteOptions, properties,
+    DBCompressionType, DBRawIterator, ErrorKind, FlushOptions, LiveFile, LogLevel, Options, ReadOptions,
+    Snapshot, UniversalCompactOptions, WriteBatch, WriteOptions, properties,
 };
 use self_cell::self_cell;
 
-use super::{Batch, Cursor, Engine, EngineSize, EngineWork, Family, Part, Profile, Read};
+use super::{Batch, Cursor, Engine, EngineSize, EngineWork, Family, Part, Profile, Read, Readback};
 use crate::error::Fatal;
 
+pub mod files;
 mod manifest;
+mod readback;
 
 const REV: &str = "rev";
 const IDX: &str = "idx";
@@ -67,6 +69,7 @@ impl Rocks {
     /// # Errors
     /// `Fatal`: the files cannot be opened, are damaged or locked, or flushes would not be atomic.
     pub fn open(path: &Path, options: RocksOptions) -> Result<Rocks, Fatal> {
+        files::refuse_lost_list(path)?;
         manifest::check(path)?;
         let profile = options.profile;
         let cache = Cache::new_lru_cache(profile.block_cache_bytes());
@@ -152,6 +155,10 @@ impl Engine for Rocks {
         self.db.compact_range_cf_opt(family, Some(first), Some(last), &options);
         // RocksDB's interface in C keeps the outcome to itself; what broke shows in the next flush.
         Ok(())
+    }
+
+    fn readback(&self) -> Result<Box<dyn Readback>, Fatal> {
+        Ok(Box::new(readback::Tables::of(self)?))
     }
 
     fn abandon(&self) {
@@ -319,8 +326,16 @@ fn handle(db: &DB, family: Family) -> &ColumnFamily {
     db.cf_handle(name(family)).expect("both families are named when the database is opened")
 }
 
+/// What RocksDB says names the file, and for a block its offset and size.
 fn fatal(error: rocksdb::Error) -> Fatal {
-    Fatal::Engine(error.into_string())
+    let missing = |text: &str| text.contains("No such file or directory");
+    match error.kind() {
+        ErrorKind::Corruption => Fatal::EngineDamaged(error.into_string()),
+        ErrorKind::IOError | ErrorKind::NotFound if missing(error.as_ref()) => {
+            Fatal::EngineDamaged(error.into_string())
+        }
+        _ => Fatal::Engine(error.into_string()),
+    }
 }
 
 /// Settings that the binding has no setter for.

@@ -30,6 +30,7 @@ mod options;
 mod reader;
 mod record;
 mod ring;
+pub mod salvage;
 mod scan;
 mod segment;
 mod write;

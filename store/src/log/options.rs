@@ -87,6 +87,35 @@ pub struct Recovered {
     pub torn_frames: u64,
 }
 
+impl Recovered {
+    /// Whether this log and an engine in which `applied` was the last entry belong together. The engine may
+    /// be ahead of the log; a log that was never written to, or one that begins behind the engine, is not
+    /// its own.
+    ///
+    /// # Errors
+    /// `Fatal::Inconsistent` says which of the two is missing or older.
+    pub fn fits(&self, applied: Option<LogId>) -> Result<(), Fatal> {
+        let (purged, last) = (self.purged, self.last.or(self.purged));
+        if let Some(applied) = applied.filter(|_| last.is_none() && self.vote.is_none()) {
+            let what =
+                format!("the engine has entry {}, but the log is empty: its files are gone", applied.index);
+            return Err(Fatal::Inconsistent(what));
+        }
+        match purged.filter(|purged| applied.is_none_or(|applied| applied.index < purged.index)) {
+            None => Ok(()),
+            Some(purged) => {
+                let has = applied.map_or("nothing".into(), |id| format!("entries up to {}", id.index));
+                let what = format!(
+                    "the log begins behind entry {}, but the engine has {has}: \
+                                    files of it are gone",
+                    purged.index
+                );
+                Err(Fatal::Inconsistent(what))
+            }
+        }
+    }
+}
+
 /// What one flush did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flushed {

@@ -141,7 +141,7 @@ fn frame_entries(stretch: &Stretch, run: &Run, bytes: &[u8]) -> Result<VecDeque<
 }
 
 /// The entries `first..=last` of a frame as its later records leave them.
-fn standing_entries(records: Vec<Record>, first: u64, last: u64) -> VecDeque<Entry> {
+pub(super) fn standing_entries(records: Vec<Record>, first: u64, last: u64) -> VecDeque<Entry> {
     let mut entries: VecDeque<Entry> = VecDeque::new();
     for record in records {
         match record {

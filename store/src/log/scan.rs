@@ -16,7 +16,7 @@ use crate::disk::{Disk, Open};
 use crate::error::Fatal;
 
 mod tail;
-mod window;
+pub(super) mod window;
 
 use window::Window;
 
@@ -109,7 +109,7 @@ fn open_segments(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<Segment>, Fatal
     Ok(segments)
 }
 
-fn read_header(segment: &Segment) -> Result<Option<Header>, Fatal> {
+pub(super) fn read_header(segment: &Segment) -> Result<Option<Header>, Fatal> {
     let mut window = Window::new(segment, segment.file_bytes);
     match window.get(0, BLOCK)? {
         Some(block) => Header::decode(block),

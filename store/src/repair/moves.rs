@@ -1,0 +1,94 @@
+//! Puts new files in the place of damaged ones, so that it may be cut short anywhere.
+//!
+//! ```text
+//!   DIR/repair.new/{log,engine,…}   made and synced; nobody looks at it, the next repair removes it
+//!   DIR/REPAIR  "damaged-1"         from here on only `finish` touches the directory
+//!   DIR/log → DIR/damaged-1/log,  DIR/repair.new/log → DIR/log,  and so on
+//!   DIR/REPAIR removed              done
+//! ```
+//! Everything stays in the directory itself: it may be the root of a file system.
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::RepairError;
+use crate::data_dir::REPAIR;
+
+pub(super) const STAGE: &str = "repair.new";
+
+/// What may be put in place, in this order.
+const PARTS: [&str; 4] = ["FORMAT", "IDENTITY", "engine", "log"];
+
+/// Where the next repair leaves the damaged files.
+pub(super) fn keep_at(dir: &Path) -> PathBuf {
+    (1..).map(|n| dir.join(format!("damaged-{n}"))).find(|path| !path.exists()).unwrap_or_default()
+}
+
+/// An empty stage: what an earlier attempt left is removed.
+pub(super) fn clear_stage(dir: &Path) -> Result<PathBuf, RepairError> {
+    let stage = dir.join(STAGE);
+    match fs::remove_dir_all(&stage) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &stage)(e)),
+        _ => {}
+    }
+    Ok(stage)
+}
+
+/// The stage is whole and synced: puts it in place. Returns where the damaged files are now.
+pub(super) fn swap(dir: &Path) -> Result<PathBuf, RepairError> {
+    let keep = keep_at(dir);
+    fs::create_dir(&keep).map_err(failed("create directory", &keep))?;
+    sync(&dir.join(STAGE))?;
+    let beside = dir.join(format!("{REPAIR}.new"));
+    let name = keep.file_name().unwrap_or_default().as_encoded_bytes();
+    fs::write(&beside, name).map_err(failed("write", &beside))?;
+    sync(&beside)?;
+    fs::rename(&beside, dir.join(REPAIR)).map_err(failed("rename", &beside))?;
+    sync(dir)?;
+    finish(dir).map(Option::unwrap_or_default)
+}
+
+/// Goes on where a swap was cut short. `None`: none was.
+pub(super) fn finish(dir: &Path) -> Result<Option<PathBuf>, RepairError> {
+    let marker = dir.join(REPAIR);
+    let name = match fs::read_to_string(&marker) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(failed("read", &marker))?,
+    };
+    let known = name.strip_prefix("damaged-").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+    if !known {
+        let what = format!("it says {name:?}; remove it by hand if {STAGE} is empty or not there");
+        return Err(RepairError::Hopeless { what: format!("{} is damaged: {what}", marker.display()) });
+    }
+    let (stage, keep) = (dir.join(STAGE), dir.join(name));
+    for part in PARTS {
+        let (new, old) = (stage.join(part), dir.join(part));
+        if !new.exists() {
+            continue;
+        }
+        if old.exists() {
+            rename(&old, &keep.join(part))?;
+            sync(&keep)?;
+        }
+        rename(&new, &old)?;
+        sync(dir)?;
+    }
+    clear_stage(dir)?;
+    fs::remove_file(&marker).map_err(failed("remove", &marker))?;
+    sync(dir)?;
+    Ok(Some(keep))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), RepairError> {
+    fs::rename(from, to).map_err(failed("rename", from))
+}
+
+pub(super) fn sync(path: &Path) -> Result<(), RepairError> {
+    let file = fs::File::open(path).map_err(failed("open", path))?;
+    file.sync_all().map_err(failed("sync", path))
+}
+
+pub(super) fn failed(call: &'static str, path: &Path) -> impl Fn(io::Error) -> RepairError + use<> {
+    let path = path.to_owned();
+    move |source| RepairError::Io { call, path: path.clone(), source }
+}

@@ -1,0 +1,82 @@
+//! What `bramblectl repair` prints, from a directory that is damaged for it. The README shows the same text.
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use bramble_store::embedded::{Embedded, EmbeddedOptions};
+
+/// Where the samples pretend to be.
+const SHOWN_AS: &str = "/var/lib/bramble";
+
+/// A directory with twelve puts, of which ten are in the engine.
+fn made(dir: &Path) {
+    let store = Embedded::open(dir, EmbeddedOptions::default()).expect("a new directory");
+    for n in 0..12 {
+        store.put(format!("lamp/{n:02}"), format!("value {n} ")).expect("the disk works");
+        if n == 5 {
+            store.flush().expect("the disk works");
+        }
+    }
+    store.close().expect("the disk works");
+}
+
+fn flip(path: &Path, text: &str) {
+    let mut bytes = std::fs::read(path).expect("a file");
+    let at = bytes.windows(text.len()).position(|window| window == text.as_bytes()).expect("it is there");
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).expect("a file");
+}
+
+fn run(dir: &Path, arguments: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_bramblectl");
+    Command::new(program).args(["repair", "--data-dir"]).arg(dir).args(arguments).output().expect("it runs")
+}
+
+/// As a terminal shows it, at the place that the README names.
+fn session(dir: &Path, arguments: &[&str], code: i32) -> String {
+    let output = run(dir, arguments);
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    let words = [&["bramblectl", "repair", "--data-dir", SHOWN_AS], arguments].concat().join(" ");
+    let told = [output.stdout, output.stderr].concat();
+    let told = String::from_utf8(told).expect("text").replace(&*dir.to_string_lossy(), SHOWN_AS);
+    format!("```console\n$ {words}\n{told}$ echo $?\n{code}\n```\n")
+}
+
+fn in_the_readme(name: &str, sample: &str) {
+    let path: PathBuf = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md").into();
+    let readme = std::fs::read_to_string(&path).expect("tools/README.md");
+    let (begin, end) = (format!("<!-- {name}: begin -->\n"), format!("<!-- {name}: end -->"));
+    let (head, rest) = readme.split_once(&begin).unwrap_or_else(|| panic!("no mark for {name}"));
+    let (there, tail) = rest.split_once(&end).expect("the end mark");
+    if std::env::var_os("UPDATE_README").is_some() {
+        std::fs::write(path, format!("{head}{begin}{sample}{end}{tail}")).expect("written");
+    } else {
+        assert!(
+            there == sample,
+            "run UPDATE_README=1 cargo test --release --workspace --test repair_output\n{sample}"
+        );
+    }
+}
+
+/// One test: the samples of one file are written one after the other.
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let dir = temp.path().join("data");
+    made(&dir);
+    in_the_readme("whole", &session(&dir, &[], 0));
+    flip(&dir.join("log/00000000.seg"), "value 9 ");
+    in_the_readme("damaged", &session(&dir, &[], 3));
+    in_the_readme("json", &session(&dir, &["-o", "json"], 3));
+    in_the_readme("repaired", &session(&dir, &["--accept-loss"], 0));
+    assert_eq!(run(&dir, &[]).status.code(), Some(0));
+    let store = Embedded::open(&dir, EmbeddedOptions::default()).expect("it opens");
+    assert_eq!(store.get("lamp/08").expect("readable").expect("it was whole").value, "value 8 ");
+    assert!(store.get("lamp/09").expect("readable").is_none(), "it is lost");
+    // While somebody uses it, nothing is looked at.
+    let refused = run(&dir, &["--accept-loss"]);
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(why.contains("in use by another process") && why.contains("stop that one"), "{why}");
+    let nowhere = run(&temp.path().join("absent"), &[]);
+    assert_eq!(nowhere.status.code(), Some(1));
+}
