@@ -1,18 +1,35 @@
 //! The switch a node throws once, when its disk or its bytes are wrong. There is no way back: from
 //! then on nothing is acknowledged, and whoever hosts the node ends it.
+use std::path::Path;
 use std::sync::Arc;
 
+use bramble_store::error::Fatal;
 use tokio::sync::watch;
+
+/// What to do about damage.
+pub(crate) fn advice(data_dir: &Path) -> String {
+    let dir = data_dir.display();
+    format!("`bramblectl repair --data-dir {dir}` shows what can be saved, and what a backup must bring back")
+}
 
 /// Cheap to clone; all clones are one switch.
 #[derive(Clone)]
 pub(crate) struct Failure {
     state: Arc<watch::Sender<Option<Arc<str>>>>,
+    data_dir: Arc<Path>,
 }
 
 impl Failure {
-    pub(crate) fn new() -> Failure {
-        Failure { state: Arc::new(watch::Sender::new(None)) }
+    pub(crate) fn new(data_dir: &Path) -> Failure {
+        Failure { state: Arc::new(watch::Sender::new(None)), data_dir: data_dir.into() }
+    }
+
+    /// Throws the switch, and says what to do when files are damaged.
+    pub(crate) fn end(&self, fatal: &Fatal) {
+        match fatal.is_damage() {
+            true => self.trip(&format_args!("{fatal}; {}", advice(&self.data_dir))),
+            false => self.trip(fatal),
+        }
     }
 
     /// Throws the switch; only the first reason is kept.
@@ -53,11 +70,22 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_reason_is_kept() {
-        let failure = Failure::new();
+        let failure = Failure::new("/data".as_ref());
         assert!(!failure.tripped());
         failure.trip(&"disk");
         failure.clone().trip(&"later");
         assert!(failure.tripped());
         assert_eq!(&*failure.wait().await, "disk");
+    }
+
+    #[tokio::test]
+    async fn damage_names_the_command_that_repairs() {
+        let failure = Failure::new("/data".as_ref());
+        failure.end(&Fatal::EngineDamaged("000007.sst".into()));
+        let why = failure.wait().await;
+        assert!(why.contains("000007.sst; `bramblectl repair --data-dir /data`"), "{why}");
+        let failure = Failure::new("/data".as_ref());
+        failure.end(&Fatal::Engine("no space left".into()));
+        assert!(!failure.wait().await.contains("repair"));
     }
 }

@@ -3,6 +3,7 @@
 mod bad_input;
 mod budget;
 mod data_dir;
+mod repair;
 mod slow_log;
 mod start_stop;
 mod watch_streams;

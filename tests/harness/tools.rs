@@ -22,13 +22,18 @@ pub fn bramble() -> PathBuf {
     BUILT.get_or_init(|| std::env::var_os("BRAMBLE_BIN").map_or_else(build, PathBuf::from)).clone()
 }
 
+/// The command line that belongs to it.
+pub fn bramblectl() -> PathBuf {
+    bramble().with_file_name("bramblectl")
+}
+
 /// A stale binary would prove nothing, so cargo is asked; it answers at once when all is fresh. The
 /// whole workspace is named so that features, and with them the dependencies, are those of the tests.
 fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(workspace())
-        .args(["build", "--release", "--quiet", "--workspace", "--bin", "bramble"])
+        .args(["build", "--release", "--quiet", "--workspace", "--bin", "bramble", "--bin", "bramblectl"])
         .status()
         .expect("cargo runs");
     assert!(status.success(), "the server under test does not build");

@@ -179,6 +179,7 @@ fn space(sources: &Sources, config: &mut Config, notices: &mut Vec<Notice>) -> R
         config.compaction_batch = batch as usize;
     }
     set_duration(sources, "compaction-sleep-interval", &mut config.compaction_pause);
+    set_duration(sources, "scrub-interval", &mut config.scrub_interval);
     quota(sources, config, notices);
     Ok(())
 }

@@ -65,6 +65,8 @@ pub struct Config {
     pub compaction_batch: usize,
     /// Pause between two such steps.
     pub compaction_pause: Duration,
+    /// Between two readings of all files, to see whether they are whole; zero = never.
+    pub scrub_interval: Duration,
     /// How often an idle watcher that asked for it gets a progress mark.
     pub watch_progress: Duration,
     /// How much `/metrics` tells of each gRPC method.
@@ -267,6 +269,7 @@ impl Default for Config {
             auto_compaction: None,
             compaction_batch: 1000,
             compaction_pause: Duration::from_millis(10),
+            scrub_interval: Duration::from_secs(7 * 24 * 3600),
             watch_progress: Duration::from_secs(600),
             metrics: MetricsDetail::default(),
             warn_apply: Duration::from_millis(100),

@@ -180,6 +180,7 @@ pub const FLAGS: &[Flag] = &[
     flag(Disk, "auto-compaction-retention", Text, "0", Honoured, "History kept: `30m`, `1h` or plain hours; in mode `revision` a number of revisions. 0 = no automatic compaction."),
     flag(Disk, "compaction-batch-limit", Count, "1000", Honoured, "Revisions in one step of physical compaction."),
     flag(Disk, "compaction-sleep-interval", Duration, "10ms", Honoured, "Pause between two such steps."),
+    flag(Disk, "scrub-interval", Duration, "168h0m0s", Honoured, "Bramble's own. All files of log and engine are read back this often, at 4 MiB/s, to see whether they are whole; the first time after an hour. 0 = never."),
     flag(Disk, "quota-backend-bytes", Integer, "0", Honoured, "Bytes of data, the log not counted, after which the alarm NOSPACE is raised and puts are refused; 0 = 2 GiB, negative = never. The alarm clears itself once a twentieth of it is free again."),
     flag(Disk, "wal-dir", Text, "", Refused, "the log lives in the data directory; put --data-dir on the device you meant"),
     flag(Disk, "snapshot-count", Count, "10000", Accepted, "the log is a ring of fixed size and trims itself"),

@@ -23,6 +23,7 @@ mod log;
 mod peers;
 mod process;
 mod register;
+mod scrub;
 mod work;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -41,6 +42,7 @@ pub use families::{Kind, Scrape};
 pub(crate) use health::HealthMeter;
 pub(crate) use log::{FlushMeter, LogMeter};
 use register::Register;
+pub(crate) use scrub::ScrubMeter;
 pub(crate) use work::AgreementMeter;
 pub use work::ReadMeter;
 
@@ -64,6 +66,7 @@ pub struct Metrics {
     pub(crate) events: IntCounter,
     /// Reads.
     pub reads: ReadMeter,
+    pub(crate) scrub: ScrubMeter,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -96,6 +99,7 @@ impl Metrics {
             log,
             events: register.counter("etcd_debugging_mvcc_events_total", "Events sent to watchers."),
             reads: ReadMeter::new(&register, ops, slow, slow_after),
+            scrub: ScrubMeter::new(&register),
             sources: RwLock::default(),
             registry,
         };

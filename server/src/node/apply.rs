@@ -95,7 +95,7 @@ impl Applier {
                 Err(RecvTimeoutError::Timeout) => self.scrub(),
             };
             if let Err(fatal) = done {
-                return self.out.failure.trip(&fatal);
+                return self.out.failure.end(&fatal);
             }
         }
     }

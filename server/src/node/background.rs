@@ -5,6 +5,8 @@
 //!
 //! It also gives back the space of what is erased when it is asked to, part by part: between two parts a
 //! flush that is due gets its turn, so the log goes on, and so does a stop.
+//!
+//! Between all that it reads the files back, step by step: see [`scrub`].
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bramble_store::engine::any::AnyEngine;
 use bramble_store::error::Fatal;
+use bramble_store::log;
 use bramble_store::store::Flusher;
 use bramble_store::types::LogId;
 use tokio::sync::oneshot;
@@ -21,6 +24,10 @@ use crate::failure::Failure;
 use crate::metrics::{DefragMeter, FlushMeter};
 use crate::raft::Consensus;
 use crate::threads::{Bell, Receiver, Sender, Thread, Threads, queue};
+
+pub(super) mod scrub;
+
+use scrub::Scrubber;
 
 /// What the background thread is asked for.
 pub(super) enum Chore {
@@ -144,22 +151,24 @@ impl Background {
         self,
         threads: &dyn Threads,
         chores: Receiver<Chore>,
+        scrub: Scrubber,
+        log: log::Reader,
     ) -> std::io::Result<Box<dyn Thread>> {
         let body = move || {
-            if let Err(fatal) = self.run(&chores)
+            if let Err(fatal) = self.run(&chores, scrub, &log)
                 // Work that is cut short by the stop fails, and harms nothing.
                 && !self.chores.stopping()
             {
-                self.failure.trip(&fatal);
+                self.failure.end(&fatal);
             }
         };
         threads.spawn("background", Box::new(body))
     }
 
-    fn run(&self, chores: &Receiver<Chore>) -> Result<(), Fatal> {
+    fn run(&self, chores: &Receiver<Chore>, mut scrub: Scrubber, log: &log::Reader) -> Result<(), Fatal> {
         let mut durable = None;
         loop {
-            let chore = match chores.recv_timeout(LOOK_EVERY) {
+            let chore = match chores.recv_timeout(scrub.pause(LOOK_EVERY)) {
                 Ok(chore) => self.chores.taken(chore),
                 Err(RecvTimeoutError::Timeout) => Chore::Look,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -174,6 +183,7 @@ impl Background {
             if !goes_on {
                 return Ok(());
             }
+            scrub.turn(&self.flusher, log)?;
         }
     }
 

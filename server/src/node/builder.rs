@@ -1,6 +1,6 @@
 //! From settings to a running node.
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bramble_store::data_dir::DataDirError;
@@ -29,6 +29,14 @@ pub enum StartError {
     /// The data cannot be read, or the disk failed.
     #[error(transparent)]
     Fatal(#[from] Fatal),
+    /// Files are damaged.
+    #[error("{what}; {}", crate::failure::advice(data_dir))]
+    Damaged {
+        /** Which, and how. */
+        what: String,
+        /** The data directory. */
+        data_dir: PathBuf,
+    },
     /// Consensus cannot start on what the log and the engine hold.
     #[error(transparent)]
     Raft(#[from] crate::raft::StartError),
@@ -44,6 +52,21 @@ pub enum StartError {
     /// A thread could not be made.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+}
+
+impl StartError {
+    /// The same; of damage with what to do.
+    pub(super) fn advised(self, data_dir: &Path) -> StartError {
+        let damaged = match &self {
+            StartError::Fatal(fatal) => fatal.is_damage(),
+            StartError::DataDir(error) => matches!(error, DataDirError::Damaged { .. }),
+            _ => false,
+        };
+        match damaged {
+            true => StartError::Damaged { what: self.to_string(), data_dir: data_dir.to_owned() },
+            false => self,
+        }
+    }
 }
 
 /// Where the bytes go.

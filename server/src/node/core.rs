@@ -169,7 +169,7 @@ impl Core {
 
     /// This node cannot go on.
     pub(super) fn failed(&self, fatal: &Fatal) -> NotNow {
-        self.failure.trip(fatal);
+        self.failure.end(fatal);
         NotNow::Stopped
     }
 

@@ -205,7 +205,7 @@ impl Pump {
             match turned {
                 Ok(next) => pause = next,
                 Err(fatal) => {
-                    self.failure.trip(&fatal);
+                    self.failure.end(&fatal);
                     break VecDeque::new();
                 }
             }

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{Applier, Outlets, Pace, Work};
+use super::background::scrub::Scrubber;
 use super::background::{Background, Chores};
 use super::budget::{self, Budget, Kind};
 use super::builder::{Builder, StartError, Storage};
@@ -63,7 +64,10 @@ pub(super) async fn start(builder: Builder) -> Result<Node, StartError> {
     }
     let counting = metrics.clone();
     let threads = builder.threads.clone();
-    let opening = away(&*threads, move || open(&builder, &counting).map(|opened| (opened, builder)));
+    let opening = away(&*threads, move || match open(&builder, &counting) {
+        Ok(opened) => Ok((opened, builder)),
+        Err(error) => Err(error.advised(&builder.config.data_dir)),
+    });
     let panicked = || StartError::Thread(std::io::Error::other("it panicked while it opened the data"));
     let (opened, builder) = opening.await.ok_or_else(panicked)??;
     let meters = Meters { metrics, apply: apply_meter };
@@ -95,6 +99,7 @@ fn open(builder: &Builder, metrics: &Metrics) -> Result<Opened, StartError> {
     let (writer, reader) = store::open(engine)?;
     let options = builder.log.clone().unwrap_or_else(|| log_options(config.media));
     let log = Log::open(disk, &dir.log_path(), options)?;
+    log.1.fits(writer.applied())?;
     if let (Storage::Directory, Some(device)) = (&builder.storage, Device::under(&config.data_dir)) {
         metrics.add_source(move |scrape| device.tell(scrape));
     }
@@ -155,7 +160,7 @@ async fn assemble(
     let Builder { config, clock, entropy, threads, .. } = builder;
     let Opened { dir, mut writer, reader, log } = opened;
     writer.keep_answers(answers_at_once(config.profile));
-    let failure = Failure::new();
+    let failure = Failure::new(&config.data_dir);
     let (ids, view) = (dir.ids(), reader.view());
     let (applied, membership) = (writer.applied(), view.membership().cloned());
     drop(view);
@@ -229,7 +234,11 @@ async fn assemble(
         defrags: metrics.defrag.clone(),
     };
     parts.flusher = Some(flusher.clone());
-    parts.background = Some(background.spawn(&*threads, chore_queue).map_err(StartError::Thread)?);
+    let scrub = Scrubber::new(clock.clone(), config.scrub_interval, metrics.scrub.clone());
+    let scrubbing = background.spawn(&*threads, chore_queue, scrub, raft.log_reader());
+    parts.background = Some(scrubbing.map_err(StartError::Thread)?);
+    let (meter, scrub_clock) = (metrics.scrub.clone(), clock.clone());
+    metrics.add_source(move |scrape| meter.tell(&*scrub_clock, scrape));
     let (reads, read_queue) = mpsc::channel(READS_MAX);
     parts.tasks.push(raft.spawn(core::serve_barriers(raft.clone(), read_queue)));
     let auto_compaction = config.auto_compaction;

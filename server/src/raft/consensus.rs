@@ -222,6 +222,11 @@ impl Consensus {
         self.log.counts()
     }
 
+    /// Reads the log's entries, beside everything else.
+    pub fn log_reader(&self) -> bramble_store::log::Reader {
+        self.log.reader()
+    }
+
     /// The engine has flushed everything up to `durable`: the log may free it.
     pub fn note_durable(&self, durable: LogId) {
         self.applied.note_durable(durable);

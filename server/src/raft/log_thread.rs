@@ -165,7 +165,7 @@ impl SharedLog {
     }
 
     fn fail(&self, fatal: &Fatal) {
-        self.failure.trip(fatal);
+        self.failure.end(fatal);
         let orders = {
             let mut state = self.lock();
             state.closing = true;
@@ -247,7 +247,7 @@ fn turn(log: &mut Log, shared: &SharedLog, batch: Batch) -> Result<(), Fatal> {
     match flushed {
         Err(fatal) => {
             // Tripped before anyone hears of it, so that nothing is acknowledged afterwards.
-            shared.failure.trip(&fatal);
+            shared.failure.end(&fatal);
             waiting.settle(Some(&fatal));
             orders.for_each(|order| refuse(order, "the log has failed"));
             Err(fatal)

@@ -7,6 +7,7 @@ mod life;
 mod load;
 mod maintenance;
 mod range_stream;
+mod scrub;
 mod space;
 mod watch;
 
