@@ -66,6 +66,10 @@ impl<'a> Mount<'a> {
         None
     }
 
+    fn resize(&self, bytes: u64) {
+        assert!(mount(&["-o", &format!("remount,size={bytes}")], self.0), "a remount");
+    }
+
     fn read_only(&self) {
         assert!(mount(&["-o", "remount,ro"], self.0), "a remount");
     }
@@ -96,42 +100,63 @@ fn a_disk_too_small_to_begin() {
     ends_saying(&mut Setup::bramble().data_dir(&dir.path().join("data")).spawn(), &["o space left"]);
 }
 
-/// A failed write ends the process; what was acknowledged is there once there is room again.
+/// Puts are refused while there is room to go on, and come back by themselves. A disk that others fill to the
+/// last byte ends the process with the next flush; what was acknowledged is there once there is room again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_fills_up() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let Some(mounted) = Mount::tmpfs(dir.path(), "size=80m") else { return };
+    let Some(mounted) = Mount::tmpfs(dir.path(), "size=200m") else { return };
     let setup = Setup::bramble().data_dir(&dir.path().join("data"));
     let mut server = setup.clone().start();
     let wire = Wire::connect(&server.url).await;
     let mut acknowledged = 0;
-    for index in 0..4000u32 {
-        // Values that do not compress.
-        let mut chance = bramble_tests::chance::Chance::from_seed(u64::from(index));
-        let value: Vec<u8> = (0..12_500).flat_map(|_| chance.roll().to_le_bytes()).collect();
-        let put = pb::PutRequest {
-            key: index.to_be_bytes().to_vec().into(),
-            value: value.into(),
-            ..Default::default()
-        };
-        match tokio::time::timeout(Duration::from_secs(20), wire.kv().put(put)).await {
-            Ok(Ok(_)) => acknowledged = index + 1,
-            _ => break,
+    let refused = loop {
+        match wire.kv().put(noise(acknowledged)).await {
+            Ok(_) => acknowledged += 1,
+            Err(status) => break status,
         }
-    }
-    println!("{acknowledged} values of 100 kB were acknowledged on 80 MB");
+        assert!(acknowledged < 4000, "the disk never filled");
+    };
+    println!("{acknowledged} values of 100 kB were acknowledged on 200 MB");
     assert!(acknowledged > 100, "the disk had room for more");
-    assert!(acknowledged < 4000, "the disk never filled");
+    assert_eq!(refused.message(), "etcdserver: mvcc: database space exceeded");
+
+    assert_eq!(count(&wire).await, i64::from(acknowledged), "reads go on");
+    let first = pb::DeleteRangeRequest { key: 0u32.to_be_bytes().to_vec().into(), ..Default::default() };
+    let deleted = wire.kv().delete_range(first).await.expect("deletes go on").into_inner();
+    let revision = deleted.header.expect("a header").revision;
+    let compaction = pb::CompactionRequest { revision, physical: true };
+    wire.kv().compact(compaction).await.expect("compaction goes on");
+    assert!(server.alive());
+
+    mounted.resize(1 << 30);
+    let begun = std::time::Instant::now();
+    while let Err(status) = wire.kv().put(noise(0)).await {
+        assert_eq!(status.message(), refused.message());
+        assert!(begun.elapsed() < Duration::from_secs(10), "writes do not come back");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    // Nobody leaves the process its reserve.
+    let stat = rustix::fs::statvfs(dir.path()).expect("a file system");
+    mounted.resize((stat.f_blocks - stat.f_bavail + 16) * stat.f_frsize);
+    let flush = wire.maintenance().defragment(pb::DefragmentRequest {}).await;
+    assert!(flush.is_err(), "there was space for a flush");
     ends_saying(&mut server, &["o space left"]);
-    assert!(mount(&["-o", "remount,size=1000m"], mounted.0), "a remount");
+    mounted.resize(1 << 30);
     let server = setup.start();
+    assert_eq!(count(&Wire::connect(&server.url).await).await, i64::from(acknowledged));
+}
+
+/// 100 kB that do not compress, under a key for each index.
+fn noise(index: u32) -> pb::PutRequest {
+    let mut chance = bramble_tests::chance::Chance::from_seed(u64::from(index));
+    let value: Vec<u8> = (0..12_500).flat_map(|_| chance.roll().to_le_bytes()).collect();
+    pb::PutRequest { key: index.to_be_bytes().to_vec().into(), value: value.into(), ..Default::default() }
+}
+
+async fn count(wire: &Wire) -> i64 {
     let all =
         pb::RangeRequest { key: "\0".into(), range_end: "\0".into(), count_only: true, ..Default::default() };
-    let found = Wire::connect(&server.url).await.kv().range(all).await.expect("a read").into_inner();
-    assert!(
-        found.count >= i64::from(acknowledged),
-        "{acknowledged} were acknowledged, {} are there",
-        found.count
-    );
-    drop(server);
+    wire.kv().range(all).await.expect("a read").into_inner().count
 }

@@ -6,17 +6,22 @@
 //!                                │ what is erased is given back, once now and after each compaction
 //!   size < 95 % of it   ◄────────┘ ─► this member clears the alarm
 //! ```
+//! The same alarm is raised when the file system that holds the data has less than [`RESERVE_BYTES`] left,
+//! whoever filled it: what is left is for flushes, for the log, and for what makes room.
+//!
 //! The size is the one that the status shows: files and what is still in memory, not the log, whose ring
 //! has a size of its own. It is a few locks away, so it is looked at again only when what was admitted
 //! since could have filled the quota.
 //!
 //! Only the alarm that a quota raised is cleared here ([`AlarmChange::UnderQuota`]). One that somebody
 //! asked for, before or after, stays until somebody clears it.
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bramble_store::command::{Action, AlarmChange};
+use bramble_store::disk::Disk;
 use bramble_store::types::AlarmKind;
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
@@ -30,7 +35,47 @@ const MARGIN: u64 = 20;
 const LOOK_OFTEN: Duration = Duration::from_secs(1);
 const LOOK_SELDOM: Duration = Duration::from_secs(10);
 
+/// What is left of the file system for flushing what was accepted, for the log and for compactions.
+pub(super) const RESERVE_BYTES: u64 = 64 << 20;
+/// What must be free beyond it before writes come back.
+const RESERVE_MARGIN_BYTES: u64 = 16 << 20;
+/// What is written at most before the file system is asked again.
+const ASK_EVERY_BYTES: u64 = 4 << 20;
+
+/// The space that the file system has left.
+struct Device {
+    disk: Arc<dyn Disk>,
+    data_dir: PathBuf,
+    /// Bytes that may be admitted before it is asked again.
+    known_bytes: AtomicU64,
+}
+
+impl Device {
+    /// A file system that does not say what it has left has no bound.
+    fn free_bytes(&self) -> u64 {
+        self.disk.free_bytes(&self.data_dir).unwrap_or(u64::MAX)
+    }
+
+    /// Whether there is room for `cost` more, in the log and in the engine.
+    fn admits(&self, cost: u64) -> bool {
+        let cost = cost.saturating_mul(2);
+        let take = |known: u64| known.checked_sub(cost);
+        if self.known_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+            return true;
+        }
+        let room = self.free_bytes().saturating_sub(RESERVE_BYTES);
+        let Some(left) = room.checked_sub(cost) else { return false };
+        self.known_bytes.store(left.min(ASK_EVERY_BYTES), Ordering::Relaxed);
+        true
+    }
+
+    fn has_room(&self) -> bool {
+        self.free_bytes() >= RESERVE_BYTES + RESERVE_MARGIN_BYTES
+    }
+}
+
 pub(super) struct Space {
+    device: Device,
     /// `None`: there is no bound.
     quota_bytes: Option<u64>,
     /// The size when it was last looked at, and the cost of what was admitted since.
@@ -42,8 +87,9 @@ pub(super) struct Space {
 
 impl Space {
     /// With a quota as the flag gives it: negative is none.
-    pub(super) fn new(quota_bytes: i64) -> Space {
+    pub(super) fn new(quota_bytes: i64, disk: Arc<dyn Disk>, data_dir: &Path) -> Space {
         Space {
+            device: Device { disk, data_dir: data_dir.to_owned(), known_bytes: AtomicU64::new(0) },
             quota_bytes: u64::try_from(quota_bytes).ok(),
             // Looks at the first write.
             estimate: AtomicU64::new(u64::MAX),
@@ -54,6 +100,9 @@ impl Space {
 
     /// Whether there is room for `cost` more. `size` is asked when what is known does not tell.
     fn admits(&self, cost: u64, size: impl FnOnce() -> u64) -> bool {
+        if !self.device.admits(cost) {
+            return false;
+        }
         let Some(quota) = self.quota_bytes else { return true };
         let before = self.estimate.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |estimate| {
             Some(estimate.saturating_add(cost))
@@ -74,6 +123,11 @@ impl Space {
 
     /// Whether writes may come back.
     fn has_room(&self, size: u64) -> bool {
+        self.is_within_quota(size) && self.device.has_room()
+    }
+
+    /// Whether the quota would let them come back.
+    fn is_within_quota(&self, size: u64) -> bool {
         self.quota_bytes.is_none_or(|quota| size < quota - quota / MARGIN)
     }
 }
@@ -105,8 +159,17 @@ impl Core {
         if self.view().is_ok_and(|view| view.over_quota(self.ids.member)) {
             return;
         }
-        let (size, quota) = (self.db_bytes(), self.config.quota_bytes);
-        tracing::warn!(size, quota, "the space quota is used up: writes are refused until there is space");
+        let (size, quota, free) = (self.db_bytes(), self.config.quota_bytes, self.space.device.free_bytes());
+        match free < RESERVE_BYTES + ASK_EVERY_BYTES {
+            true => tracing::warn!(free, "the disk is nearly full: writes are refused until there is space"),
+            false => {
+                tracing::warn!(
+                    size,
+                    quota,
+                    "the space quota is used up: writes are refused until there is space"
+                );
+            }
+        }
         let change = AlarmChange::OverQuota { member: self.ids.member };
         match self.propose_own(Action::Alarm(change)).await {
             Ok(_) => self.space.raised.notify_one(),
@@ -137,7 +200,8 @@ pub(super) async fn keep(core: Arc<Core>) {
         if !over {
             continue;
         }
-        if reclaim.erased && !core.space.has_room(core.db_bytes()) {
+        // Not for the disk's sake: giving back takes space before it gives any.
+        if reclaim.erased && !core.space.is_within_quota(core.db_bytes()) {
             // One that found no place in the queue is asked for again at the next look.
             reclaim.erased = !give_back(&core).await;
         }
@@ -194,10 +258,37 @@ async fn clear_alarm(core: &Core) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bramble_store::disk::sim::SimDisk;
+
+    fn on(disk: &SimDisk, quota_bytes: i64) -> Space {
+        Space::new(quota_bytes, Arc::new(disk.clone()), "/data".as_ref())
+    }
+
+    fn with_quota(quota_bytes: i64) -> Space {
+        on(&SimDisk::new(1), quota_bytes)
+    }
+
+    #[test]
+    fn the_disk_keeps_a_reserve() {
+        let disk = SimDisk::new(1);
+        let space = on(&disk, -1);
+        let admits = |cost| space.admits(cost, || 0);
+        disk.set_free_bytes(RESERVE_BYTES + 100);
+        assert!(admits(10) && admits(40) && !admits(51), "twice what is written");
+        disk.set_free_bytes(1 << 40);
+        assert!(admits(51), "it is asked again");
+        disk.set_free_bytes(0);
+        let more = (0..).take_while(|_| admits(100_000)).count() as u64 * 200_000;
+        assert!(more <= ASK_EVERY_BYTES, "{more} bytes more than there is room for");
+        disk.set_free_bytes(RESERVE_BYTES + RESERVE_MARGIN_BYTES - 1);
+        assert!(admits(100) && !space.has_room(0), "not at the first byte");
+        disk.set_free_bytes(RESERVE_BYTES + RESERVE_MARGIN_BYTES);
+        assert!(space.has_room(0));
+    }
 
     #[test]
     fn the_size_is_looked_at_when_the_quota_could_be_used_up() {
-        let space = Space::new(1000);
+        let space = with_quota(1000);
         let looks = std::cell::Cell::new(0);
         let admits = |cost, size| {
             space.admits(cost, || {
@@ -213,7 +304,7 @@ mod tests {
         assert_eq!(looks.get(), 2);
         assert!(!admits(500, 500), "exactly the quota is too much, as in etcd");
         assert!(admits(499, 500));
-        assert!(!admits(u64::MAX, u64::MAX));
+        assert!(!admits(1 << 40, u64::MAX));
         assert!(!admits(1, 999) && admits(1, 998));
     }
 
@@ -233,7 +324,7 @@ mod tests {
 
     #[test]
     fn one_raises_the_alarm_and_nobody_waits_for_it() {
-        let space = Space::new(1000);
+        let space = with_quota(1000);
         let raising = space.raise();
         assert!(raising.is_some() && space.raise().is_none());
         drop(raising);
@@ -242,13 +333,13 @@ mod tests {
 
     #[test]
     fn a_negative_quota_is_none() {
-        let space = Space::new(-1);
-        assert!(space.admits(u64::MAX, || u64::MAX) && space.has_room(u64::MAX));
+        let space = with_quota(-1);
+        assert!(space.admits(1 << 40, || u64::MAX) && space.has_room(u64::MAX));
     }
 
     #[test]
     fn writes_come_back_at_95_percent() {
-        let space = Space::new(2000);
+        let space = with_quota(2000);
         assert!(space.has_room(1899) && !space.has_room(1900));
     }
 }

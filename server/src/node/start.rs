@@ -27,7 +27,7 @@ use super::leases::{self, LeaseClock};
 use super::outbox::Backlog;
 use super::pump::{self, Feed, Pump};
 use super::reads;
-use super::space::{self, Space};
+use super::space::{self, RESERVE_BYTES, Space};
 use super::waiters::Waiters;
 use super::{Node, Parts, compactor, ids, scrape};
 use crate::auth::passwords::Passwords;
@@ -118,7 +118,7 @@ fn engine_profile(profile: Profile) -> EngineProfile {
 
 fn log_options(media: Media) -> LogOptions {
     // Entries that may be asked for again are kept in memory by the raft side.
-    let options = LogOptions { recent_bytes: 0, ..LogOptions::default() };
+    let options = LogOptions { recent_bytes: 0, keep_free_bytes: RESERVE_BYTES, ..LogOptions::default() };
     match media {
         Media::Ssd | Media::Emmc | Media::SdA1 => options,
         // Poor cards program 16 KiB pages: smaller frames would be rewritten inside.
@@ -157,6 +157,7 @@ async fn assemble(
     client_urls: Vec<String>,
     Meters { metrics, apply: apply_meter }: Meters,
 ) -> Result<(Arc<Core>, Parts, DataDir), StartError> {
+    let disk = builder.disk();
     let Builder { config, clock, entropy, threads, .. } = builder;
     let Opened { dir, mut writer, reader, log } = opened;
     writer.keep_answers(answers_at_once(config.profile));
@@ -245,7 +246,7 @@ async fn assemble(
     let passwords = Passwords::new(config.auth.bcrypt_cost);
     let profile = config.profile;
     let budget = Budget::new(profile);
-    let space = Space::new(config.quota_bytes);
+    let space = Space::new(config.quota_bytes, disk, &config.data_dir);
     let counter = AtomicU64::new(entropy.next_u64() >> 8);
     let desks = Desks::of_this_machine(&*threads).map_err(StartError::Thread)?;
     let scans = Desks::new(&*threads, reads::SCANS).map_err(StartError::Thread)?;

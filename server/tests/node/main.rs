@@ -1,6 +1,8 @@
 //! A whole node, asked through its in-process client.
 mod contest;
 mod crash;
+mod faults;
+mod full;
 mod kv;
 mod lease;
 mod life;

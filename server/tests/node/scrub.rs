@@ -97,7 +97,7 @@ async fn work_goes_on_beside_it() {
     let mut revision = 0;
     while begun.elapsed() < Duration::from_secs(3) {
         revision = put_at(&client, &format!("key{}", revision % 50), &"v".repeat(3000)).await;
-        if revision % 200 == 0 {
+        if revision.rem_euclid(200) == 0 {
             client.compact(&anyone(), revision - 1, true).await.expect("compacted");
             client.defragment(&anyone()).await.expect("defragmented");
         }

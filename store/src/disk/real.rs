@@ -31,7 +31,12 @@ impl Disk for RealDisk {
             }
         }
         let plain = options.open(path)?;
-        let direct = if how == Open::Read { None } else { open_direct(path)? };
+        let direct = match how {
+            Open::Read => None,
+            Open::Write => open_direct(path)?,
+            // Without the second handle there is no new file: the caller may try again.
+            Open::CreateNew => open_direct(path).inspect_err(|_| drop(fs::remove_file(path)))?,
+        };
         Ok(Arc::new(RealFile {
             path: path.to_owned(),
             plain,
@@ -112,11 +117,20 @@ fn open_direct(path: &Path) -> io::Result<Option<fs::File>> {
 /// Writes all of `data` so that it is durable when this returns. The flag goes with the write and not with
 /// `open`, because rustix 1.1 gives `O_SYNC` for `O_DSYNC` on Linux: that would write time stamps too.
 fn write_durably(file: &fs::File, data: &[u8], offset: u64) -> io::Result<()> {
-    use rustix::io::{Errno, ReadWriteFlags, pwritev2};
+    use rustix::io::{ReadWriteFlags, pwritev2};
+    write_all(data, offset, |rest, at| pwritev2(file, &[io::IoSlice::new(rest)], at, ReadWriteFlags::DSYNC))
+}
+
+/// Writes on after a part, and again after a signal.
+fn write_all(
+    data: &[u8],
+    offset: u64,
+    mut write: impl FnMut(&[u8], u64) -> rustix::io::Result<usize>,
+) -> io::Result<()> {
+    use rustix::io::Errno;
     let mut done = 0;
     while done < data.len() {
-        let rest = [io::IoSlice::new(&data[done..])];
-        match pwritev2(file, &rest, offset + done as u64, ReadWriteFlags::DSYNC) {
+        match write(&data[done..], offset + done as u64) {
             Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
             Ok(bytes) => done += bytes,
             Err(Errno::INTR) => {}
@@ -207,5 +221,40 @@ impl File for RealFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.plain.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn signals_and_parts_are_invisible_and_errors_are_not() {
+        let data: Vec<u8> = (0..=255).cycle().take(10_000).collect();
+        let (mut file, mut calls) = (vec![0; 20_000], 0);
+        let written = write_all(&data, 4096, |rest, at| {
+            calls += 1;
+            let part = rest.len().min(777);
+            match calls % 3 {
+                0 => Err(Errno::INTR),
+                _ => {
+                    file[at as usize..at as usize + part].copy_from_slice(&rest[..part]);
+                    Ok(part)
+                }
+            }
+        });
+        assert!(written.is_ok() && file[4096..14_096] == data[..] && calls > 13, "{calls} calls");
+        for errno in [Errno::IO, Errno::NOSPC, Errno::ROFS] {
+            let mut calls = 0;
+            let failed = write_all(&data, 0, |rest, _| {
+                calls += 1;
+                if calls == 1 { Ok(rest.len() / 2) } else { Err(errno) }
+            });
+            assert_eq!(failed.expect_err("an error").raw_os_error(), Some(errno.raw_os_error()));
+            assert_eq!(calls, 2, "a failed write is not made again");
+        }
+        let none = write_all(&data, 0, |_, _| Ok(0)).expect_err("it would go on for ever");
+        assert_eq!(none.kind(), io::ErrorKind::WriteZero);
     }
 }

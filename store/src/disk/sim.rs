@@ -78,11 +78,19 @@ pub enum Fault {
     Full,
     /// The file system has become read-only.
     ReadOnly,
+    /// A signal came first. The seam makes the call again, so nobody hears of it.
+    Interrupted,
+    /// A write took only a part. The seam writes the rest, so nobody hears of it but a cut between the two.
+    Short,
+    /// The process has too many open files: a file cannot be opened. Other calls do not care.
+    TooManyFiles,
 }
 
 impl Fault {
     fn error(self) -> io::Error {
         match self {
+            Fault::Interrupted | Fault::Short => io::Error::from(rustix::io::Errno::INTR),
+            Fault::TooManyFiles => io::Error::from(rustix::io::Errno::MFILE),
             Fault::Io => io::Error::from(rustix::io::Errno::IO),
             Fault::Full => io::Error::from(rustix::io::Errno::NOSPC),
             Fault::ReadOnly => io::Error::from(rustix::io::Errno::ROFS),

@@ -28,6 +28,9 @@ pub struct LogOptions {
     pub first_fill_bytes: u64,
     /// A batch above this is split into frames; a larger entry gets a frame of its own.
     pub frame_bytes_max: u32,
+    /// Nothing is zero-filled ahead while the file system has less than this left: it is for others then, and
+    /// for the log itself when it has nowhere else to go.
+    pub keep_free_bytes: u64,
     /// Newest entries kept in memory, in bytes, beside those not flushed yet.
     pub recent_bytes: usize,
 }
@@ -40,6 +43,7 @@ impl Default for LogOptions {
             ring_segments: 4,
             first_fill_bytes: 1 << 20,
             frame_bytes_max: 1 << 20,
+            keep_free_bytes: 0,
             recent_bytes: 4 << 20,
         }
     }

@@ -55,9 +55,13 @@ pub(crate) fn io_error<'a>(call: &'static str, path: &'a Path) -> impl Fn(io::Er
     move |source| Fatal::Io { call, path: path.to_owned(), source }
 }
 
-fn is_full(fatal: &Fatal) -> bool {
+/// No space, or too many open files: what is there is as good as before, and there may be room later.
+fn is_want_of_room(fatal: &Fatal) -> bool {
     let Fatal::Io { source, .. } = fatal else { return false };
+    let too_many_files =
+        [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(|errno| errno.raw_os_error());
     matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || source.raw_os_error().is_some_and(|errno| too_many_files.contains(&errno))
 }
 
 impl Ring {
@@ -241,15 +245,23 @@ impl Ring {
 
     /// One bounded step of filling; true = more to do.
     pub(crate) fn fill_ahead(&mut self, bytes_max: u64) -> Result<bool, Fatal> {
-        self.disk_full = false;
+        self.disk_full = self.is_short_of_space()?;
+        if self.disk_full {
+            return Ok(false);
+        }
         match self.fill_step(bytes_max.clamp(frame::BLOCK as u64, FILL_STEP)) {
-            Err(fatal) if is_full(&fatal) => {
+            Err(fatal) if is_want_of_room(&fatal) => {
                 // Nothing is lost: what is filled stays usable, and the caller sees the flag.
                 self.disk_full = true;
                 Ok(false)
             }
             done => done,
         }
+    }
+
+    fn is_short_of_space(&self) -> Result<bool, Fatal> {
+        let keep = self.options.keep_free_bytes;
+        Ok(keep > 0 && self.disk.free_bytes(&self.dir).map_err(io_error("ask for space", &self.dir))? < keep)
     }
 
     fn fill_step(&mut self, bytes_max: u64) -> Result<bool, Fatal> {

@@ -52,6 +52,7 @@ pub fn small(rng: &mut Rng) -> LogOptions {
         ring_segments: 2 + rng.below(3) as u32,
         first_fill_bytes: 4096 * (1 + rng.below(8)),
         frame_bytes_max: [3000, 9000, 1 << 20][rng.below(3) as usize],
+        keep_free_bytes: 0,
         recent_bytes: [0, 2000, 1 << 20][rng.below(3) as usize],
     }
 }

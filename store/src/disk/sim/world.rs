@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Fault, Rng, SimCounts};
+use super::{Fault, Rng, SECTOR, SimCounts};
 
 pub(super) struct World {
     pub(super) rng: Rng,
@@ -72,6 +72,10 @@ pub(super) enum Gate {
     Go,
     /// The power goes during this call: it may have happened, the caller only sees an error.
     Cut,
+    /// A write takes two pieces.
+    Short,
+    /// A file cannot be opened.
+    TooManyFiles,
 }
 
 pub(super) fn power_off() -> io::Error {
@@ -102,7 +106,13 @@ impl World {
         match self.fail_at {
             Some((call, fault)) if call == self.calls => {
                 self.fail_at = None;
-                Err(fault.error())
+                match fault {
+                    // Made again by the seam.
+                    Fault::Interrupted => Ok(Gate::Go),
+                    Fault::Short => Ok(Gate::Short),
+                    Fault::TooManyFiles => Ok(Gate::TooManyFiles),
+                    Fault::Io | Fault::Full | Fault::ReadOnly => Err(fault.error()),
+                }
             }
             _ => Ok(Gate::Go),
         }
@@ -110,6 +120,9 @@ impl World {
 
     pub(super) fn change_names(&mut self, start: u64, dir: PathBuf, kind: NameChangeKind) -> io::Result<()> {
         let gate = self.gate(start)?;
+        if matches!((&gate, &kind), (Gate::TooManyFiles, NameChangeKind::Add(_, Node::File(_)))) {
+            return Err(Fault::TooManyFiles.error());
+        }
         self.counts.dir_changes += 1;
         apply_name_change(&mut self.live, &kind);
         self.unsynced_names.entry(dir).or_default().push(NameChange { order: self.order, kind });
@@ -130,13 +143,23 @@ impl World {
         let order = self.order;
         let inode = &mut self.inodes[id];
         put(&mut inode.live, offset, data);
-        inode.unsynced.push(Write { order, offset, data: data.to_vec() });
+        let first = match gate {
+            Gate::Short => data.len() / 2 / SECTOR * SECTOR,
+            Gate::Go | Gate::Cut | Gate::TooManyFiles => data.len(),
+        };
+        let (first, rest) = data.split_at(first);
+        inode.unsynced.push(Write { order, offset, data: first.to_vec() });
+        if !rest.is_empty() {
+            self.order += 1;
+            let (order, offset) = (self.order, offset + first.len());
+            self.inodes[id].unsynced.push(Write { order, offset, data: rest.to_vec() });
+        }
         gate.answer()
     }
 
     pub(super) fn sync(&mut self, start: u64, id: usize) -> io::Result<()> {
         match self.gate(start) {
-            Ok(Gate::Go) => {}
+            Ok(Gate::Go | Gate::Short | Gate::TooManyFiles) => {}
             Ok(Gate::Cut) => return Err(power_off()),
             Err(e) => {
                 // As Linux does: after a failed sync the pages count as clean and are never written. A
@@ -174,7 +197,7 @@ impl World {
 impl Gate {
     pub(super) fn answer(self) -> io::Result<()> {
         match self {
-            Gate::Go => Ok(()),
+            Gate::Go | Gate::Short | Gate::TooManyFiles => Ok(()),
             Gate::Cut => Err(power_off()),
         }
     }
