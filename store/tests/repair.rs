@@ -357,6 +357,23 @@ fn without_engine_and_first_entries_there_is_no_repair() {
     assert!(refused.contains("begins with entry") && refused.contains("backup"), "{refused}");
 }
 
+/// Between the two halves of a repair nobody takes one for a whole.
+#[test]
+fn a_repair_that_was_cut_short_is_finished() {
+    let lab = Lab::new(10, &[5]);
+    fs::create_dir_all(lab.dir.join("damaged-1")).expect("a directory");
+    fs::write(lab.dir.join("REPAIR"), "damaged-1").expect("a file");
+    fs::create_dir(lab.dir.join("repair.new")).expect("a directory");
+    fs::rename(lab.dir.join("log"), lab.dir.join("repair.new/log")).expect("moved");
+    let refused = Embedded::open(&lab.dir, options()).expect_err("it is not whole").to_string();
+    assert!(refused.contains("cut short") && refused.contains("bramblectl repair --data-dir"), "{refused}");
+    let examination = lab.examine();
+    assert_eq!(examination.finished(), Some(&*lab.dir.join("damaged-1")));
+    assert!(examination.findings().damages.is_empty());
+    drop(examination);
+    lab.is_whole();
+}
+
 #[test]
 fn small_files_are_written_anew() {
     let lab = Lab::new(10, &[5]);

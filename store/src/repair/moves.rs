@@ -92,3 +92,68 @@ pub(super) fn failed(call: &'static str, path: &Path) -> impl Fn(io::Error) -> R
     let path = path.to_owned();
     move |source| RepairError::Io { call, path: path.clone(), source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAGED: [&str; 3] = ["IDENTITY", "engine", "log"];
+
+    /// A directory with new files staged and the marker set: `swap` has got so far.
+    fn marked(dir: &Path) {
+        let stage = dir.join(STAGE);
+        for (at, text) in [(dir, "old"), (&stage, "new")] {
+            for part in ["engine", "log"] {
+                fs::create_dir_all(at.join(part)).expect("a directory");
+                fs::write(at.join(part).join("file"), text).expect("a file");
+            }
+            fs::write(at.join("IDENTITY"), text).expect("a file");
+        }
+        fs::write(dir.join("FORMAT"), "old").expect("a file");
+        fs::create_dir(dir.join("damaged-1")).expect("a directory");
+        fs::write(dir.join(REPAIR), "damaged-1").expect("a file");
+    }
+
+    fn text(path: &Path) -> String {
+        let path = if path.is_dir() { path.join("file") } else { path.to_owned() };
+        fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    }
+
+    #[test]
+    fn a_swap_that_was_cut_short_anywhere_is_finished() {
+        let moves = STAGED.iter().flat_map(|part| {
+            let old = (PathBuf::from(part), Path::new("damaged-1").join(part));
+            [old, (Path::new(STAGE).join(part), PathBuf::from(part))]
+        });
+        let moves: Vec<_> = moves.collect();
+        for done in 0..=moves.len() + 1 {
+            let temp = tempfile::tempdir().expect("a directory");
+            let dir = temp.path();
+            marked(dir);
+            for (from, to) in moves.iter().take(done) {
+                fs::rename(dir.join(from), dir.join(to)).expect("moved");
+            }
+            if done > moves.len() {
+                fs::remove_dir_all(dir.join(STAGE)).expect("removed");
+            }
+            assert_eq!(finish(dir).expect("finished"), Some(dir.join("damaged-1")), "after {done} moves");
+            for part in STAGED {
+                assert_eq!(text(&dir.join(part)), "new", "{part} after {done} moves");
+                assert_eq!(text(&dir.join("damaged-1").join(part)), "old", "{part} after {done} moves");
+            }
+            assert_eq!(text(&dir.join("FORMAT")), "old", "what was not staged stays");
+            assert!(!dir.join(REPAIR).exists() && !dir.join(STAGE).exists());
+            assert_eq!(finish(dir).expect("nothing to do"), None);
+            assert_eq!(keep_at(dir), dir.join("damaged-2"));
+        }
+    }
+
+    #[test]
+    fn a_marker_that_says_something_else_is_refused() {
+        let temp = tempfile::tempdir().expect("a directory");
+        marked(temp.path());
+        fs::write(temp.path().join(REPAIR), "../elsewhere").expect("a file");
+        let refused = finish(temp.path()).expect_err("it names no directory of ours").to_string();
+        assert!(refused.contains("REPAIR is damaged"), "{refused}");
+    }
+}
