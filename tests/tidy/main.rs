@@ -92,6 +92,7 @@ fn planted_breaches_are_seen() {
         ("server/src/node/apply.rs", "use openraft::Raft;"),
         ("server/src/rpc/kv.rs", "use bramble_store::state::State;"),
         ("server/src/rpc/kv.rs", "use crate::raft::Inbox;"),
+        ("server/src/node/leases.rs", "let now = std::time::SystemTime::now();"),
         ("tools/src/main.rs", "use bramble_server::Node;"),
         ("server/src/lib.rs", "pub fn range() { todo!() }"),
         ("server/src/lib.rs", "#[ignore]"),

@@ -103,6 +103,19 @@ pub const NAMES: &[Names] = &[
         because: "only rpc sees both vocabularies",
     },
     Names {
+        under: &["server/src/"],
+        // What people read (logs, metrics), how long a signed token serves, and when a certificate file changed.
+        except: &[
+            "server/src/logging/",
+            "server/src/rpc/slow.rs",
+            "server/src/metrics/",
+            "server/src/auth/jwt",
+            "server/src/tls.rs",
+        ],
+        never: &["SystemTime", "UNIX_EPOCH"],
+        because: "a board has no clock when it boots: leases, elections and files follow the monotonic one",
+    },
+    Names {
         under: &["tools/", "bench/"],
         except: &[],
         never: &["bramble_server"],
