@@ -37,7 +37,7 @@ pub trait Threads: Send + Sync + 'static {
 }
 
 /// A thread that was started.
-pub trait Thread: Send {
+pub trait Thread: Send + Sync {
     /// Waits until it has ended.
     fn join(self: Box<Self>);
 }
