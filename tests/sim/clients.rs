@@ -37,6 +37,8 @@ pub struct Person {
     leases: Vec<LeaseId>,
     /// Milliseconds between two requests, at most.
     pause_ms: u64,
+    /// How many of a hundred values are large.
+    large_percent: u64,
 }
 
 /// All keys, as the wire says it.
@@ -50,9 +52,9 @@ pub fn key(rng: &mut Rng) -> String {
 }
 
 impl Person {
-    pub fn new(desk: Desk, number: usize, seed: u64, pause_ms: u64) -> Person {
+    pub fn new(desk: Desk, number: usize, seed: u64, (pause_ms, large_percent): (u64, u64)) -> Person {
         let rng = Rng::new(seed.wrapping_mul(31).wrapping_add(number as u64));
-        Person { desk, number, rng, written: 0, leases: Vec::new(), pause_ms }
+        Person { desk, number, rng, written: 0, leases: Vec::new(), pause_ms, large_percent }
     }
 
     /// Goes on until the world closes its door for good.
@@ -77,7 +79,7 @@ impl Person {
             50..62 => self.txn(),
             62..78 => self.range(known),
             78..81 => {
-                let revision = (known - self.rng.below(40) as i64).max(1);
+                let revision = (known - self.rng.below(150) as i64).max(1);
                 Op::Compact { revision, physical: self.rng.chance(30) }
             }
             81..87 => self.grant(),
@@ -103,7 +105,8 @@ impl Person {
     /// Never the same twice.
     fn value(&mut self) -> String {
         self.written += 1;
-        let length = if self.rng.chance(15) { self.rng.below(12_000) } else { self.rng.below(60) };
+        let length =
+            if self.rng.chance(self.large_percent) { self.rng.below(12_000) } else { self.rng.below(60) };
         format!("{}-{}-{}", self.number, self.written, "v".repeat(length as usize))
     }
 

@@ -23,6 +23,8 @@ pub enum Fault {
     Stall(Duration),
     /// The engine flushes by itself, so many batches from now.
     FlushBehind(u64),
+    /// It does, and soon after it the power goes: so many batches and disk calls from now.
+    FlushThenCut(u64, u64),
     /// Time passes for everybody, and nobody runs.
     Pause(Duration),
     /// Nothing does.
@@ -32,7 +34,7 @@ pub enum Fault {
 impl Fault {
     /// Whether the member may die of it later.
     pub fn kills(self) -> bool {
-        matches!(self, Fault::CutAtCall(_) | Fault::Io(_))
+        matches!(self, Fault::CutAtCall(_) | Fault::Io(_) | Fault::FlushThenCut(..))
     }
 }
 
@@ -47,6 +49,7 @@ pub struct Weather {
     stalls: bool,
     flushes: bool,
     pauses: bool,
+    pub lulls: bool,
     pub slow_watchers: bool,
     sync_ms: u64,
     preempt_percent: u64,
@@ -58,7 +61,7 @@ impl Weather {
         let mut on = || rng.chance(50);
         let (cuts, kills, stops, errors) = (on(), on(), on(), on());
         let (stalls, flushes, pauses, slow_watchers) = (on(), on(), on(), on());
-        let (slow_disk, preempts, wrong_clock) = (on(), on(), on());
+        let (slow_disk, preempts, wrong_clock, lulls) = (on(), on(), on(), on());
         Weather {
             faults: 5 + rng.below(20),
             cuts,
@@ -68,6 +71,7 @@ impl Weather {
             stalls,
             flushes,
             pauses,
+            lulls,
             slow_watchers,
             sync_ms: if slow_disk { 1 + rng.below(200) } else { 0 },
             preempt_percent: if preempts { 1 + rng.below(20) } else { 0 },
@@ -108,6 +112,8 @@ impl Weather {
             (self.errors, Fault::Io(calls)),
             (self.stalls, Fault::Stall(time)),
             (self.flushes, Fault::FlushBehind(calls)),
+            // A batch is a write and a sync of the log, mostly.
+            (self.flushes && self.cuts, Fault::FlushThenCut(calls, 2 * calls + rng.below(8))),
             (self.pauses, Fault::Pause(time)),
             (true, Fault::Quiet),
         ];

@@ -16,6 +16,8 @@ use crate::record::{Op, Outcome, Reply};
 
 use crate::world::{World, until};
 
+/// A disk call that stalls when the chaos ends has returned after this.
+const CALM: Duration = Duration::from_secs(11);
 /// A write is answered within this.
 const SERVED: Duration = Duration::from_secs(5);
 /// Watchers have been told of everything within this: one of them may be asleep for 15 s.
@@ -31,7 +33,7 @@ const HEALER: usize = 99;
 pub async fn heal(world: &mut World, life: Life, mut people: JoinSet<()>, watchers: usize) -> Life {
     world.weather.end(&mut world.machines[0], &world.desk.eye);
     world.desk.door.calms();
-    let life = world.run(life, Duration::from_secs(2), true).await;
+    let life = world.run(life, CALM, true).await;
     serves(world, &life).await;
     watchers_know(world, &life, watchers).await;
     leases_end(world, &life).await;

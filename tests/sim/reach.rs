@@ -34,6 +34,7 @@ pub const ALL: &[&str] = &[
     "write refused while the log was full",
     "read at an older revision",
     "read below the floor refused",
+    "lull",
     "compaction",
     "physical compaction",
     "transaction took the other branch",

@@ -7,7 +7,7 @@ use crate::reach;
 use crate::{TRACE, WORLD};
 
 /// Seeds of a run, unless it is said otherwise.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 45;
 /// Of these, so many are lived twice.
 const PAIRS: u64 = 20;
 /// Worlds at once: a run is bound by the processor.

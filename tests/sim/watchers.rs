@@ -111,8 +111,8 @@ impl Watcher {
     async fn listen(&mut self, stream: &mut WatchStream, place: usize) -> End {
         let mut bored_after = 20 + self.rng.below(400);
         loop {
-            if self.slow && !self.desk.door.calm() && self.rng.chance(4) {
-                sleep(Duration::from_millis(self.rng.below(15_000))).await;
+            if self.slow && !self.desk.door.calm() && self.rng.chance(8) {
+                sleep(Duration::from_millis(5000 + self.rng.below(10_000))).await;
             }
             if self.rng.chance(10) && stream.progress().await.is_err() {
                 return End::Stream;

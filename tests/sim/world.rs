@@ -10,22 +10,23 @@ use bramble_store::log::LogOptions;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::clients::{Desk, Person};
+use crate::clients::{Desk, Person, ask};
 use crate::eye::Eye;
 use crate::faults::{Fault, Weather};
 use crate::machine::{Life, Machine, READY, revision_after_a_cut};
 use crate::medium::Medium;
-use crate::record::Recorder;
+use crate::record::{Op, Recorder};
 use crate::watchers::Watcher;
 use crate::{check, heal, leases, watches};
 
 /// Acknowledgements of which one is looked up on a copy of the disk.
-const LOOK_UP_ONE_IN: u64 = 16;
+const LOOK_UP_ONE_IN: u64 = 20;
 
 /// Where clients find members.
 #[derive(Default)]
 pub struct Door {
     open: Mutex<Vec<Open>>,
+    resting: AtomicBool,
     calm: AtomicBool,
     closed: AtomicBool,
     acknowledged: AtomicU64,
@@ -40,6 +41,9 @@ struct Open {
 impl Door {
     /// A member that serves, if there is one.
     pub fn client(&self, rng: &mut Rng) -> Option<Client> {
+        if self.resting.load(Ordering::SeqCst) {
+            return None;
+        }
         let open = self.open.lock().expect("one thread runs at a time");
         open.get(rng.below(open.len() as u64) as usize).map(|open| open.client.clone())
     }
@@ -47,6 +51,11 @@ impl Door {
     /// Whether clients go home.
     pub fn closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Whether clients leave the members alone.
+    fn rests(&self, resting: bool) {
+        self.resting.store(resting, Ordering::SeqCst);
     }
 
     /// Whether the chaos is over: nobody dawdles.
@@ -86,6 +95,9 @@ impl Door {
     }
 }
 
+/// Who compacts while all others rest.
+const OPERATOR: usize = 98;
+
 /// The machines, and who uses them.
 pub struct World {
     pub desk: Desk,
@@ -119,9 +131,11 @@ impl World {
     /// Clients and watchers begin to live.
     fn people(&mut self) -> (JoinSet<()>, usize) {
         let mut people = JoinSet::new();
-        let pause_ms = [40, 100, 300][self.rng.below(3) as usize];
+        // Pauses, and how many values are large: who reads slowly falls behind large ones.
+        let large_percent = if self.weather.slow_watchers { 80 } else { 10 };
+        let habits = ([40, 100, 300][self.rng.below(3) as usize], large_percent);
         for number in 0..3 + self.rng.below(3) as usize {
-            people.spawn(Person::new(self.desk.clone(), number, self.seed, pause_ms).live());
+            people.spawn(Person::new(self.desk.clone(), number, self.seed, habits).live());
         }
         let watchers = 2 + self.rng.below(2) as usize;
         for number in 0..watchers {
@@ -136,10 +150,28 @@ impl World {
         let mut life = self.begin_life().await;
         for _ in 0..self.weather.faults {
             let fault = self.weather.fault(&mut self.rng);
+            if self.weather.lulls && self.rng.chance(40) {
+                life = self.lull(life).await;
+            }
             self.desk.eye.note(format_args!("next: {fault:?}"));
             life = self.spoil(life, &fault).await;
+            self.desk.door.rests(false);
             let while_ms = 200 + self.rng.below(3300);
             life = self.run(life, Duration::from_millis(while_ms), fault.kills()).await;
+        }
+        life
+    }
+
+    /// Nobody asks for anything for a while, but perhaps for a compaction of all there is: what comes next
+    /// finds everything at rest, and rows gone that were the newest.
+    async fn lull(&mut self, mut life: Life) -> Life {
+        self.desk.eye.hit("lull");
+        self.desk.door.rests(true);
+        let time = Duration::from_millis(300 + self.rng.below(1000));
+        life = self.run(life, time, false).await;
+        if self.rng.chance(70) {
+            let op = Op::Compact { revision: self.desk.eye.revision(), physical: true };
+            ask(&self.desk, OPERATOR, &life.node.client(), op, Duration::from_secs(10)).await;
         }
         life
     }
@@ -169,6 +201,11 @@ impl World {
             Fault::FlushBehind(batches) => {
                 eye.hit("engine flushed by itself");
                 machine.engine.flush_behind(*batches);
+            }
+            Fault::FlushThenCut(batches, calls) => {
+                eye.hit("engine flushed by itself");
+                machine.engine.flush_behind(*batches);
+                machine.disk.cut_at_call(Some(machine.disk.calls() + calls));
             }
             Fault::Pause(time) => {
                 eye.hit("whole machine paused");
