@@ -1,6 +1,7 @@
 //! The checkers of histories are checked: they pass what is good and find what was spoilt.
 
 mod clean;
+mod places;
 mod requests;
 mod spoilt;
 mod spoilt_calls;

@@ -1,12 +1,15 @@
 //! Damage to what clients were told. Replay and both searches must find it, each what it can see.
 use bramble_tests::chance::Chance;
-use bramble_tests::history::replay::{self, Cause, Log, changed};
+use bramble_tests::history::replay::{self, Log};
 use bramble_tests::history::{
     Answer, Body, Call, History, KeyValue, Op, OpAnswer, Outcome, Property, Range, Refusal, Request, Span,
-    Txn, search, search_key,
+    search, search_key,
 };
 use bytes::Bytes;
 
+use crate::places::{
+    answer_mut, got, got_mut, is_txn, listed, maker, overwritten, past, read_write, some, spoil_read, writes,
+};
 use crate::spoilt::{Damage, all_are_found};
 
 use Property::{Answers, Compaction, Linearizable, RealTime, Revisions};
@@ -67,66 +70,6 @@ fn the_blind_search_finds_damage() {
     all_are_found(&kinds, |history, _| search_key::by_key(history, search::STATES_MAX));
 }
 
-/// A call that fits, at random.
-fn some(history: &History, chance: &mut Chance, is: impl Fn(&Call) -> bool) -> Option<usize> {
-    let found: Vec<usize> = (0..history.calls.len()).filter(|index| is(&history.calls[*index])).collect();
-    if found.is_empty() { None } else { Some(*chance.pick(&found)) }
-}
-
-/// The key that an up-to-date read of one key found.
-fn got(call: &Call) -> Option<&KeyValue> {
-    match (&call.request, &call.answer()?.body) {
-        (Request::Op(Op::Range(range)), Body::Op(OpAnswer::Range { kvs, .. })) => {
-            let plain = range.revision == 0 && !range.serializable && matches!(range.keys, Span::Key(_));
-            kvs.first().filter(|_| plain)
-        }
-        _ => None,
-    }
-}
-
-fn got_mut(call: &mut Call) -> Option<&mut Vec<KeyValue>> {
-    match &mut call.outcome {
-        Outcome::Answered(Answer { body: Body::Op(OpAnswer::Range { kvs, .. }), .. }) => Some(kvs),
-        _ => None,
-    }
-}
-
-/// Changes what one read of one key found.
-fn spoil_read(history: &mut History, chance: &mut Chance, spoil: impl Fn(&mut KeyValue)) -> Option<()> {
-    let read = some(history, chance, |call| got(call).is_some())?;
-    spoil(got_mut(&mut history.calls[read])?.first_mut()?);
-    Some(())
-}
-
-fn answer_mut(call: &mut Call) -> Option<&mut Answer> {
-    match &mut call.outcome {
-        Outcome::Answered(answer) => Some(answer),
-        Outcome::Refused(_) | Outcome::Unknown => None,
-    }
-}
-
-fn writes(call: &Call) -> bool {
-    call.answer().is_some_and(changed)
-}
-
-/// The answered call that made a revision.
-fn maker<'a>(history: &'a History, log: &Log, revision: i64) -> Option<(usize, &'a Call)> {
-    match log.at(revision)?.cause {
-        Cause::Call(call) => Some((call, &history.calls[call])),
-        Cause::Unknown | Cause::LeaseEnd { .. } | Cause::LeasePart(_) => None,
-    }
-}
-
-/// The key before a change that was over when a call began, and written before that change began: nobody, blind to
-/// revisions or not, can take it for what the call may have found.
-fn overwritten(history: &History, log: &Log, call: &Call, revision: i64, key: &Bytes) -> Option<KeyValue> {
-    let (_, writer) = maker(history, log, revision)?;
-    let event = log.at(revision)?.events.iter().find(|event| event.kv.key == *key)?;
-    let old = event.prev.clone()?;
-    let (_, before) = maker(history, log, old.modified)?;
-    (before.ended < writer.began && writer.ended < call.began).then_some(old)
-}
-
 fn stale_read(history: &mut History, log: &Log, chance: &mut Chance) -> Option<()> {
     let old = |call: &Call| got(call).and_then(|kv| overwritten(history, log, call, kv.modified, &kv.key));
     let read = some(history, chance, |call| old(call).is_some())?;
@@ -137,13 +80,6 @@ fn stale_read(history: &mut History, log: &Log, chance: &mut Chance) -> Option<(
 
 fn phantom_value(history: &mut History, _: &Log, chance: &mut Chance) -> Option<()> {
     spoil_read(history, chance, |kv| kv.value = Bytes::from_static(b"nobody's"))
-}
-
-/// An answered write whose value an up-to-date read of the key found.
-fn read_write(history: &History, log: &Log, chance: &mut Chance) -> Option<(usize, usize)> {
-    let of = |call: &Call| maker(history, log, got(call)?.modified).map(|(writer, _)| writer);
-    let read = some(history, chance, |call| of(call).is_some())?;
-    Some((of(&history.calls[read])?, read))
 }
 
 fn lost_update(history: &mut History, log: &Log, chance: &mut Chance) -> Option<()> {
@@ -331,19 +267,6 @@ fn revision_of_the_past(history: &mut History, _: &Log, chance: &mut Chance) -> 
     Some(())
 }
 
-/// An up-to-date list of several keys, and what it found.
-fn listed(call: &Call) -> Option<&Vec<KeyValue>> {
-    match (&call.request, &call.answer()?.body) {
-        (Request::Op(Op::Range(Range { revision: 0, serializable: false, .. })), Body::Op(answer)) => {
-            match answer {
-                OpAnswer::Range { kvs, .. } if kvs.len() > 1 => Some(kvs),
-                _ => None,
-            }
-        }
-        _ => None,
-    }
-}
-
 fn key_left_out_of_a_list(history: &mut History, _: &Log, chance: &mut Chance) -> Option<()> {
     let list = some(history, chance, |call| listed(call).is_some())?;
     match &mut answer_mut(&mut history.calls[list])?.body {
@@ -371,10 +294,6 @@ fn torn_transaction(history: &mut History, log: &Log, chance: &mut Chance) -> Op
     let (index, old) = torn(&history.calls[list])?;
     *got_mut(&mut history.calls[list])?.get_mut(index)? = old;
     Some(())
-}
-
-fn is_txn(call: &Call) -> bool {
-    matches!(call.request, Request::Txn(Txn { .. }))
 }
 
 /// A read after an answered delete of just this key finds it.
@@ -420,19 +339,6 @@ fn count_too_high(history: &mut History, _: &Log, chance: &mut Chance) -> Option
         _ => return None,
     }
     Some(())
-}
-
-/// A read that is not of the present, and found something.
-fn past(call: &Call, serializable: bool) -> bool {
-    let of_past = match &call.request {
-        Request::Op(Op::Range(range)) => {
-            (range.revision > 0 && !serializable) || (range.serializable && serializable)
-        }
-        _ => false,
-    };
-    let found =
-        |answer: &Answer| matches!(&answer.body, Body::Op(OpAnswer::Range { kvs, .. }) if !kvs.is_empty());
-    of_past && call.answer().is_some_and(found)
 }
 
 fn past_rewritten(history: &mut History, _: &Log, chance: &mut Chance) -> Option<()> {

@@ -12,7 +12,7 @@ use crate::world::{LATE, SECOND};
 
 use Property::{AllKeys, Attached, Early, Late, Renewed, Ttl};
 
-const KINDS: [(&str, Damage, Property); 18] = [
+const KINDS: [(&str, Damage, Property); 19] = [
     ("granted for longer than it lived", granted_for_longer, Early),
     ("renewed just before its end", renewed_just_before_its_end, Early),
     ("not there for a keep-alive", missing_for_a_keep_alive, Early),
@@ -22,6 +22,7 @@ const KINDS: [(&str, Damage, Property); 18] = [
     ("one key is left", one_key_is_left, AllKeys),
     ("lived longer than granted", lived_longer, Late),
     ("still there at the end", still_there_at_the_end, Late),
+    ("renewed after its time", renewed_after_its_time, Late),
     ("renewed after its revoke", renewed_after_its_revoke, Renewed),
     ("renewed after its end", renewed_after_its_end, Renewed),
     ("renewed but never granted", renewed_but_never_granted, Renewed),
@@ -222,6 +223,15 @@ fn still_there_at_the_end(history: &mut History, log: &Log, chance: &mut Chance)
     let body = Body::Op(OpAnswer::Range { kvs: Vec::new(), count: 0, more: false });
     let answer = Answer { revision: log.last(), body };
     add(history, (at, at + 1), Request::Op(Op::Range(range)), Outcome::Answered(answer));
+    Some(())
+}
+
+fn renewed_after_its_time(history: &mut History, log: &Log, chance: &mut Chance) -> Option<()> {
+    let free = granted(history).into_iter().filter(|grant| untouched(history, grant.1)).collect();
+    let (_, lease, ttl_s, _) = some(free, chance)?;
+    let last = history.calls.iter().filter(|call| !call.unknown()).map(|call| call.ended).max()?;
+    let at = last + 100 * SECOND;
+    add(history, (at, at + 1), Request::KeepAlive(lease), kept_alive(log, at, ttl_s));
     Some(())
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::order::Highest;
 use super::replay::{Cause, Log, changed, ops};
 use super::text::{self, VIOLATIONS_MAX};
-use super::{Body, History, NEVER, Op, Outcome, Property, Refusal, Request, Time, Violation};
+use super::{Body, History, Op, Outcome, Property, Refusal, Request, Time, Violation};
 
 /// What is promised beside the time to live.
 #[derive(Clone, Copy, Debug)]
@@ -280,25 +280,36 @@ impl LateWitness {
         if life.maybe_longer || life.ttl == 0 {
             return None;
         }
-        let seen = self.still_there(lease, life)?;
-        let last =
-            life.refreshed.iter().filter(|(.., ended)| *ended != NEVER).max_by_key(|(.., ended)| *ended)?;
-        let mut due = last.2 + life.ttl;
-        let mut led = history.led.clone();
-        led.sort_unstable();
-        for began in led {
-            // Whoever begins to lead before a lease was found to be over gives it its time again.
-            if began <= due + bounds.late {
-                due = due.max(began + life.ttl);
-            }
-        }
-        (seen > due + bounds.late).then(|| {
+        let due = |ended: Time| due(history, ended + life.ttl, life.ttl, bounds);
+        let before = |began: Time| {
+            life.refreshed.iter().filter(move |(.., ended)| *ended < began).map(|one| one.2).max()
+        };
+        let renewed = life.refreshed.iter().map(|one| one.1);
+        let seen = renewed.chain(self.still_there(lease, life));
+        let late = seen
+            .filter_map(|seen| Some((seen, due(before(seen)?))))
+            .find(|(seen, due)| *seen > *due + bounds.late);
+        late.map(|(seen, due)| {
             let what = format!(
-                "lease {lease} of {} s should have ended at {due}, and at {} at the latest, but was there at {seen}",
+                "lease {lease} of {} s should have ended at {due}, and at {} at the latest, but was there at {seen}\n{}",
                 life.ttl_s,
-                due + bounds.late
+                due + bounds.late,
+                text::around(history, seen, None)
             );
-            text::violation(Property::Late, history, last.0, &what)
+            Violation::new(Property::Late, what)
         })
     }
+}
+
+/// When a lease is over that was to be over at `due`: whoever begins to lead before a lease was found to be over gives
+/// it its time again.
+fn due(history: &History, mut due: Time, ttl: Time, bounds: Bounds) -> Time {
+    let mut led = history.led.clone();
+    led.sort_unstable();
+    for began in led {
+        if began <= due + bounds.late {
+            due = due.max(began + ttl);
+        }
+    }
+    due
 }
