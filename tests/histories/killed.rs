@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use bramble_tests::chance::Chance;
 use bramble_tests::history::lease::{self, Bounds};
 use bramble_tests::history::{
-    History, Op, Outcome, Range, Request, Span, Violation, replay, search, search_key, watch,
+    Answer, Body, History, Op, OpAnswer, Outcome, Put, Range, Request, Span, Violation, replay, search,
+    search_key, watch,
 };
 use bramble_tests::process::{Server, Setup};
 use bramble_tests::wire::Wire;
@@ -22,6 +23,8 @@ const KILLS: u64 = 5;
 const LATE: Bounds = Bounds { late: 5_000_000_000 };
 /// In which many leases of two and three seconds end.
 const LEASES_END: Duration = Duration::from_millis(4500);
+/// Leases that are left alone at the end.
+const LEFT: usize = 5;
 /// Until all watches have been sent everything.
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -86,13 +89,14 @@ async fn kill(
         tell.send_replace(true);
         run.write(|history| history.led.push(run.now()));
     }
-    tokio::time::sleep(LEASES_END).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
     server
 }
 
 /// Nothing happens any more after this: no lease is left, and one client has read everything.
 async fn finish(run: &Run) {
     let wire = Wire::connect_later(&run.url);
+    leave(run, &wire).await;
     for lease in 1..=run.leases() {
         run.ask(&wire, CLIENTS, Request::Revoke(lease)).await;
     }
@@ -100,6 +104,30 @@ async fn finish(run: &Run) {
     let outcome = run.ask(&wire, CLIENTS, Request::Op(Op::Range(range))).await;
     let Outcome::Answered(answer) = outcome else { panic!("the last read is answered, not {outcome:?}") };
     run.last.store(answer.revision, Ordering::Relaxed);
+}
+
+/// Hangs keys on leases and leaves them alone until all have ended.
+async fn leave(run: &Run, wire: &Wire) {
+    let mut chance = Chance::from_seed(0);
+    for _ in 0..LEFT {
+        let lease = run.lease(true, &mut chance);
+        run.ask(wire, CLIENTS, Request::Grant { lease, ttl_s: 2 }).await;
+        for index in 0..3 {
+            let (key, value) =
+                (format!("z{lease}-{index}").into(), format!("{CLIENTS}-{lease}-{index}").into());
+            run.ask(wire, CLIENTS, Request::Op(Op::Put(Put { key, value, lease, prev_kv: false }))).await;
+        }
+    }
+    let began = Instant::now();
+    loop {
+        let range = Range { keys: Span::From("z".into()), revision: 0, limit: 0, serializable: false };
+        let outcome = run.ask(wire, CLIENTS, Request::Op(Op::Range(range))).await;
+        if let Outcome::Answered(Answer { body: Body::Op(OpAnswer::Range { count: 0, .. }), .. }) = outcome {
+            return;
+        }
+        assert!(began.elapsed() < DRAINED_WITHIN, "leases of two seconds do not end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn judge(history: &History, kills: u64) {
@@ -138,6 +166,6 @@ fn judge(history: &History, kills: u64) {
     timed("watches", &|| watch::check(history, &log));
     timed("leases", &|| lease::check(history, &log, LATE));
     assert!(log.last() > 100, "too little happened: {} revisions", log.last());
-    assert!(log.changes().iter().filter(ends).count() > 3, "too few leases ended by themselves");
+    assert!(log.changes().iter().filter(ends).count() >= LEFT, "too few leases ended by themselves");
     assert!(kills == 0 || unknown > 0, "no kill hit a call");
 }

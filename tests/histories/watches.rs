@@ -86,19 +86,22 @@ async fn stretch(run: &Run, watch: &mut Watch, chance: &mut Chance) -> bool {
                 let ask = pb::WatchRequest { request_union: Some(RequestUnion::ProgressRequest(pb::WatchProgressRequest {})) };
                 // One that cannot be asked now is asked at the next tick.
                 asks.try_send(ask).ok();
+                if reached(run, watch) {
+                    return true;
+                }
             }
             () = &mut broken => return false,
         }
-        if watch.messages.last().is_some_and(|message| message.what == What::Progress) {
-            let reached = next(watch) - 1;
-            if watch.client == 100 {
-                run.witnessed.fetch_max(reached, Ordering::Relaxed);
-            }
-            if reached >= run.last.load(Ordering::Relaxed) {
-                return true;
-            }
-        }
     }
+}
+
+/// Whether it has seen all that will ever happen; one that begins after that is told nothing, and needs nothing.
+fn reached(run: &Run, watch: &Watch) -> bool {
+    let reached = next(watch) - 1;
+    if watch.client == 100 {
+        run.witnessed.fetch_max(reached, Ordering::Relaxed);
+    }
+    reached >= run.last.load(Ordering::Relaxed)
 }
 
 /// Writes down one message; whether there are more.
