@@ -79,7 +79,9 @@ impl Person {
             50..62 => self.txn(),
             62..78 => self.range(known),
             78..81 => {
-                let revision = (known - self.rng.below(150) as i64).max(1);
+                // Who writes much leaves those who read slowly their history.
+                let lag = if self.large_percent > 50 { 3000 } else { 150 };
+                let revision = (known - self.rng.below(lag) as i64).max(1);
                 Op::Compact { revision, physical: self.rng.chance(30) }
             }
             81..87 => self.grant(),

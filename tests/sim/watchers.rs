@@ -179,7 +179,8 @@ impl Watcher {
         if let Some(last) = response.events.last() {
             self.next = last.kv.mod_revision + 1;
             // Of the history is told with the newest revision, of what happens with its own.
-            self.pace = match (self.pace, last.kv.mod_revision < revision) {
+            let history = response.events[0].kv.mod_revision < revision;
+            self.pace = match (self.pace, history) {
                 (Pace::Starting | Pace::Synced, false) => Pace::Synced,
                 (Pace::Behind, false) => {
                     eye.hit("watcher caught up");
