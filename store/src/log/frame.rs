@@ -184,6 +184,16 @@ pub(crate) fn head(block: &[u8], offset: u64) -> Option<Head> {
     })
 }
 
+/// Where in the first `end` bytes of a segment the frame belongs whose first block this is, though it lies
+/// elsewhere. A write that was torn leaves no such block; a device that mixed up two blocks does.
+pub(crate) fn misplaced_from(block: &[u8], end: u64) -> Option<u64> {
+    if block[20..24] != MAGIC {
+        return None;
+    }
+    let crc = u32_at(block, 44);
+    (0..end).step_by(BLOCK).find(|offset| head_crc(block, *offset) == crc)
+}
+
 /// Checks every block of the frame `bytes` at `offset`. `Ok`: its CRC. `Err`: its first bad block.
 pub(crate) fn verify(bytes: &[u8], offset: u64, head: &Head) -> Result<u32, usize> {
     let mut crc = crc32fast::Hasher::new();

@@ -192,6 +192,31 @@ fn without_a_seal_only_the_last_batch_can_be_taken_for_torn() {
     }
 }
 
+/// Found by damaging files: the last frame and the seal that proves it, swapped, looked like torn writes.
+#[test]
+fn the_last_frame_and_its_seal_swapped_are_not_torn() {
+    let closed = closed_log();
+    let (path, bytes, last) = closed
+        .files
+        .iter()
+        .filter_map(|(path, bytes)| {
+            let sequence = |block: &[u8]| u64::from_le_bytes(block[8..16].try_into().expect("eight bytes"));
+            let frames =
+                bytes.chunks(4096).enumerate().skip(1).filter(|(_, block)| block[20..24] == *b"BrLf");
+            let (at, block) = frames.max_by_key(|(_, block)| sequence(block))?;
+            Some((sequence(block), (path, bytes, at)))
+        })
+        .max_by_key(|(sequence, _)| *sequence)
+        .expect("a log has frames")
+        .1;
+    let mut swapped = bytes.clone();
+    for byte in 0..4096 {
+        swapped.swap(last * 4096 + byte, (last - 1) * 4096 + byte);
+    }
+    closed.disk.set_contents(path, &swapped).expect("it is there");
+    assert_eq!(closed.judge(), Ok(true));
+}
+
 /// Found by the random runs: one cut leaves a frame without its padding, and the next one writes the
 /// padding of the frame that was to replace it, which is alike.
 #[test]

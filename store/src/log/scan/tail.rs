@@ -2,7 +2,8 @@
 //!
 //! The frame that would come next was torn by a cut, or never written, or has rotted. It is proven synced,
 //! so damaged, when anything of a later batch lies behind it: a batch is only written once the one
-//! before is synced, and each frame names the first of its batch. Without such proof it is cut off.
+//! before is synced, and each frame names the first of its batch. A block that belongs to another place is
+//! no remains of a write either. Without such proof it is cut off.
 //!
 //! What is cut off is erased before the log goes on there. Else a later cut could add the sectors that
 //! are missing (padding is alike in all frames), and entries would come back from nowhere.
@@ -27,7 +28,17 @@ pub(super) fn judge(segment: &Segment, header: &Header, from: u64, expected: u64
     let mut tail = Tail { torn_until: 0, start: 0 };
     let mut offset = from;
     while let Some(block) = window.get(offset, BLOCK)? {
-        if let Some(head) = frame::head(block, offset).filter(|head| head.stamp.epoch == header.epoch) {
+        let (head, stamp) = (frame::head(block, offset), frame::stamp(block));
+        // An older one may lie anywhere: it was not needed any more when it was damaged.
+        let ours = stamp.epoch == header.epoch && stamp.sequence >= expected;
+        if head.is_none()
+            && ours
+            && let Some(home) = frame::misplaced_from(block, end)
+        {
+            let what = format!("the block at {offset} belongs at {home}: no write leaves it there");
+            return Err(damaged(segment, from, offset + BLOCK as u64, what));
+        }
+        if let Some(head) = head.filter(|head| head.stamp.epoch == header.epoch) {
             tail.start = tail.start.max(head.stamp.start);
             if head.batch_first > expected {
                 let later = head.stamp.sequence;
@@ -36,9 +47,7 @@ pub(super) fn judge(segment: &Segment, header: &Header, from: u64, expected: u64
                 return Err(damaged(segment, from, offset, what));
             }
         }
-        let stamp = frame::stamp(block);
         let whole = frame::block_is_whole(block, offset);
-        let ours = stamp.epoch == header.epoch && stamp.sequence >= expected;
         if ours && whole {
             tail.start = tail.start.max(stamp.start);
         }
