@@ -90,6 +90,9 @@ async fn damage_in_a_table_is_found_though_the_row_is_cached() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_goes_on_beside_it() {
     let dir = tempfile::tempdir().expect("a directory");
+    // Of a process that was killed.
+    std::fs::create_dir(dir.path().join("engine.scrub")).expect("a directory");
+    std::fs::write(dir.path().join("FORMAT"), "bramble data 1\n").expect("a file");
     let node = scrubbing(dir.path()).await;
     let client = node.client();
     let passes = metric(&node, "bramble_scrubs_total").expect("a counter");

@@ -71,6 +71,7 @@ impl Rocks {
     pub fn open(path: &Path, options: RocksOptions) -> Result<Rocks, Fatal> {
         files::refuse_lost_list(path)?;
         manifest::check(path)?;
+        readback::clear(path)?;
         let profile = options.profile;
         let cache = Cache::new_lru_cache(profile.block_cache_bytes());
         let families = [

@@ -32,7 +32,7 @@ struct Names {
 
 impl Drop for Names {
     fn drop(&mut self) {
-        // What stays is removed before the next one is made.
+        // What stays is removed at the next start, or before the next one is made.
         let _ = fs::remove_dir_all(&self.checkpoint);
     }
 }
@@ -56,19 +56,32 @@ impl Tables {
     /// `Fatal`: nothing is known about the tables then; it may be that there is no room for names.
     pub(super) fn of(rocks: &Rocks) -> Result<Tables, Fatal> {
         let engine = rocks.db.path().to_owned();
-        let names = Names { checkpoint: engine.with_extension("scrub"), engine };
-        for leftover in [names.checkpoint.clone(), names.checkpoint.with_extension("scrub.tmp")] {
-            if leftover.exists() {
-                let io = |source| Fatal::Io { call: "remove", path: leftover.clone(), source };
-                fs::remove_dir_all(&leftover).map_err(io)?;
-            }
-        }
+        let names = Names { checkpoint: beside(&engine), engine };
+        clear(&names.engine)?;
         let maker = Checkpoint::new(&rocks.db).map_err(fatal)?;
         // Nothing is flushed for it: what is in memory only is not on the device.
         maker.create_checkpoint_with_log_size(&names.checkpoint, u64::MAX).map_err(fatal)?;
         let checkpoint = open(&names.checkpoint).map_err(|fatal| names.own(fatal))?;
         Ok(Tables { checkpoint, names, at: Some((Family::Rev, Vec::new())) })
     }
+}
+
+fn beside(engine: &Path) -> PathBuf {
+    engine.with_extension("scrub")
+}
+
+/// Removes what a process left that was killed while it read back: it keeps space from being given back.
+///
+/// # Errors
+/// `Fatal::Io`.
+pub(super) fn clear(engine: &Path) -> Result<(), Fatal> {
+    let checkpoint = beside(engine);
+    for path in [checkpoint.with_extension("scrub.tmp"), checkpoint] {
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(|source| Fatal::Io { call: "remove", path, source })?;
+        }
+    }
+    Ok(())
 }
 
 fn open(path: &Path) -> Result<Rocks, Fatal> {
