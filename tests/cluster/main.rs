@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod budget;
+mod clock;
 mod data_dir;
 mod repair;
 mod slow_log;

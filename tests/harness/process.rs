@@ -41,6 +41,7 @@ pub struct Setup {
     data_dir: Option<PathBuf>,
     scratch_in: Option<&'static str>,
     arguments: Vec<String>,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Setup {
@@ -55,12 +56,19 @@ impl Setup {
     }
 
     fn of(kind: Kind, program: PathBuf) -> Self {
-        Setup { kind, program, scheme: "http", data_dir: None, scratch_in: None, arguments: Vec::new() }
+        let (arguments, environment) = (Vec::new(), Vec::new());
+        Setup { kind, program, scheme: "http", data_dir: None, scratch_in: None, arguments, environment }
     }
 
     /// One more argument.
     pub fn arg(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// One more environment variable.
+    pub fn env(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.environment.push((name, value.into()));
         self
     }
 
@@ -122,6 +130,7 @@ impl Setup {
             .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
             .args(["--initial-cluster", &format!("n1={peer_url}")])
             .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a second handle on the log"))
             .stderr(output)

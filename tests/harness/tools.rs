@@ -101,6 +101,13 @@ pub fn promtool() -> Option<PathBuf> {
     installed("promtool", "prometheus")
 }
 
+/// libfaketime, which tells one process another time.
+pub fn faketime() -> Option<PathBuf> {
+    let name = format!("/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH);
+    let path = PathBuf::from(name);
+    if path.exists() { Some(path) } else { missing("libfaketime.so.1 (Debian: apt install libfaketime)") }
+}
+
 /// Whether the tests run as root, who may mount.
 pub fn root() -> bool {
     rustix::process::geteuid().is_root()
