@@ -13,9 +13,9 @@ use crate::ledger::Findings;
 use crate::load::Load;
 
 /// How long a server may take until it serves; beyond that a start has failed.
-const START_WITHIN: Duration = Duration::from_secs(30);
+const START_WITHIN: Duration = Duration::from_secs(60);
 /// How long a server that is told nothing may take to notice that its disk is gone.
-pub const END_WITHIN: Duration = Duration::from_secs(10);
+pub const END_WITHIN: Duration = Duration::from_secs(20);
 
 /// When the power goes, seen from the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 use crate::ledger::{Effects, Kept, Shown};
 
 /// How long all of history may take.
-const READ_WITHIN: Duration = Duration::from_secs(30);
+const READ_WITHIN: Duration = Duration::from_secs(60);
 
 fn failed(what: &str) -> impl Fn(Status) -> String {
     let what = what.to_owned();
