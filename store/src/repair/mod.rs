@@ -29,7 +29,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::data_dir::{self, DataDirError, Held, Ids};
+use crate::data_dir::held::{self, Held};
+use crate::data_dir::{self, DataDirError, Ids};
 use crate::disk::Disk;
 use crate::disk::real::RealDisk;
 use crate::engine::Engine;
@@ -228,7 +229,7 @@ impl Examination {
         let stage = moves::clear_stage(&self.dir)?;
         std::fs::create_dir(&stage).map_err(failed("create directory", &stage))?;
         if self.held.format.is_err() || self.held.ids.is_err() {
-            data_dir::write_labels(&*self.disk, &stage, self.ids)?;
+            held::write_labels(&*self.disk, &stage, self.ids)?;
         }
         let mut revisions = None;
         if self.findings.source != Source::Untouched {
@@ -345,7 +346,7 @@ fn ids(held: &Held, dir: &Path) -> Result<Ids, RepairError> {
     let path = dir.join("IDENTITY");
     match &held.ids {
         Ok(ids) => Ok(*ids),
-        Err(_) => data_dir::ids_but_for_a_bit(&std::fs::read(&path).unwrap_or_default()).ok_or_else(|| {
+        Err(_) => held::ids_but_for_a_bit(&std::fs::read(&path).unwrap_or_default()).ok_or_else(|| {
             let what = format!(
                 "{} says who this node is, and nothing else does. The ids of cluster and member follow from \
                  --initial-advertise-peer-urls and --initial-cluster-token: start bramble once with the same \
