@@ -144,8 +144,10 @@ impl SystemBell {
 
 impl Bell for SystemBell {
     fn ring(&self) {
-        *self.lock() = true;
-        self.wake.notify_one();
+        // Who rang before has woken it, and it has not looked yet.
+        if !std::mem::replace(&mut *self.lock(), true) {
+            self.wake.notify_one();
+        }
     }
 
     fn wait(&self, pause: Duration) -> bool {

@@ -49,6 +49,10 @@ impl ScrubMeter {
         *self.finished_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 
+    pub(crate) fn given_up(&self) {
+        self.inflight.set(0);
+    }
+
     /// Says how long ago the last pass ended; before the first one nothing.
     pub(crate) fn tell(&self, clock: &dyn Clock, scrape: &mut Scrape) {
         let finished_at = *self.finished_at.lock().unwrap_or_else(PoisonError::into_inner);

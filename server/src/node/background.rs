@@ -178,7 +178,10 @@ impl Background {
                 Chore::Look if !self.due() => true,
                 Chore::Look => self.flush(&mut durable)?,
                 Chore::Flush(asked) => self.flush_for(asked, &mut durable)?,
-                Chore::Defragment => self.defragment(chores, &mut durable)?,
+                Chore::Defragment => {
+                    scrub.put_off();
+                    self.defragment(chores, &mut durable)?
+                }
             };
             if !goes_on {
                 return Ok(());

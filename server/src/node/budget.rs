@@ -10,7 +10,7 @@
 //! always have a little, so one that hogs the rest cannot shut a quiet one out; the bound in total is
 //! therefore `all` plus `sure` for each connection, of which there is a bound, too.
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
@@ -117,6 +117,8 @@ pub struct Budget {
     refused: [AtomicU64; KINDS.len()],
     /// Those who need more room for an answer than there was, one at a time, in the order they came.
     line: Mutex<()>,
+    /// Whether the first of them finds none.
+    short: AtomicBool,
 }
 
 impl Budget {
@@ -126,8 +128,8 @@ impl Budget {
     }
 
     fn with_limits(limits: [Limit; KINDS.len()]) -> Arc<Budget> {
-        let line = Mutex::new(());
-        Arc::new(Budget { limits, used: Default::default(), refused: Default::default(), line })
+        let (line, short) = (Mutex::new(()), AtomicBool::new(false));
+        Arc::new(Budget { limits, used: Default::default(), refused: Default::default(), line, short })
     }
 
     /// How a kind stands.
@@ -295,9 +297,9 @@ impl Place {
         self.share.budget.limit(kind).sure
     }
 
-    /// Whether somebody waits in line for room for an answer.
+    /// Whether somebody in the line for room for answers finds none.
     pub fn others_wait(&self) -> bool {
-        self.share.budget.line.try_lock().is_err()
+        self.share.budget.short.load(Ordering::Relaxed)
     }
 
     /// Waits until `amount` answer bytes could be taken, or as many as the connection may ever have, and
@@ -317,11 +319,15 @@ impl Place {
             match held {
                 _ if !fits(&self.share.used[n], most) => held = None,
                 None => {
-                    held = Some(Turn(timeout_at(deadline, budget.line.lock()).await.ok()?));
+                    let place = timeout_at(deadline, budget.line.lock()).await.ok()?;
+                    held = Some(Turn { short: &budget.short, _place: place });
                     continue;
                 }
-                Some(turn) if fits(&budget.used[n], budget.limits[n].all) => return Some(turn),
-                Some(_) => {}
+                Some(turn) if fits(&budget.used[n], budget.limits[n].all) => {
+                    budget.short.store(false, Ordering::Relaxed);
+                    return Some(turn);
+                }
+                Some(_) => budget.short.store(true, Ordering::Relaxed),
             }
             sleep(LOOK_EVERY).await;
         }
@@ -368,7 +374,17 @@ impl Drop for Loan {
 }
 
 /// The first place in the line.
-pub struct Turn<'a>(#[expect(dead_code, reason = "held until it is dropped")] MutexGuard<'a, ()>);
+pub struct Turn<'a> {
+    short: &'a AtomicBool,
+    /// Given up after that.
+    _place: MutexGuard<'a, ()>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.short.store(false, Ordering::Relaxed);
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -17,6 +17,9 @@ use crate::threads::{Body, Receiver, Sender, Threads, queue};
 /// How much later than other threads one at a desk is served, in the steps of `nice`: it has about a third
 /// of the time of a thread that is busy, too, and yields to one that begins.
 const NICE: i32 = 5;
+/// Large answers are there twice while they are made, once uncounted.
+const NUMBER_MAX: usize = 8;
+const NUMBER_MIN: usize = 2;
 /// How long a thread without work sleeps at a time.
 const REST: Duration = Duration::from_secs(3600);
 
@@ -45,13 +48,13 @@ impl std::fmt::Debug for Desks {
 }
 
 impl Desks {
-    /// One for each processor, and one beside a slow job in any case.
+    /// One for each processor: at least one beside a slow job, and no more than memory is counted for.
     ///
     /// # Errors
     /// A thread cannot be made.
     pub(crate) fn of_this_machine(threads: &dyn Threads) -> io::Result<Desks> {
-        let processors = std::thread::available_parallelism().map_or(2, |processors| processors.get().max(2));
-        Desks::new(threads, processors)
+        let processors = std::thread::available_parallelism().map_or(NUMBER_MIN, std::num::NonZero::get);
+        Desks::new(threads, processors.clamp(NUMBER_MIN, NUMBER_MAX))
     }
 
     /// So many.

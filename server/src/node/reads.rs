@@ -313,9 +313,22 @@ mod tests {
             Tab { place: place.clone(), asked: Cell::new(0), granted: Cell::new(0), most, wanted }
         };
         let sure = place.sure(Kind::AnswerBytes);
-        assert!(!place.others_wait());
-        let in_line = place.turn(None, 1, Instant::now() + Duration::from_secs(20)).await;
-        assert!(in_line.is_some() && place.others_wait());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let in_line = place.turn(None, 1, deadline).await;
+        assert!(in_line.is_some() && !place.others_wait(), "there is room");
+        drop(in_line);
+        let most = place.most(Kind::AnswerBytes);
+        assert!(place.take(Kind::AnswerBytes, most));
+        let second = budget.connection().expect("a connection").place(Kind::Requests).expect("a place");
+        let soon = Instant::now() + Duration::from_millis(20);
+        {
+            let mut waits = std::pin::pin!(second.turn(None, most, soon));
+            assert!(tokio::time::timeout(Duration::from_millis(10), &mut waits).await.is_err());
+            assert!(place.others_wait(), "the first in the line finds none");
+            assert!(waits.await.is_none(), "its time is over");
+        }
+        assert!(!place.others_wait(), "it has left the line");
+        place.give(Kind::AnswerBytes, most);
         let late = tab(sure);
         assert!(late.more(sure / COPIES), "that much nobody can take from it");
         assert!(!late.more(1), "though there is room");

@@ -114,7 +114,11 @@ where
             Ok(match (streams, deadline, place) {
                 (true, Some(at), _) => answer.map(|body| Body::new(Until::new(body, at))),
                 (true, None, _) | (false, _, None) => answer,
-                (false, _, Some(place)) => made_aside(answer, &place, &desks).await,
+                (false, Some(at), Some(place)) => {
+                    let made = timeout_at(at, made_aside(answer, &place, &desks)).await;
+                    made.unwrap_or_else(|_| deadline::exceeded().into_http())
+                }
+                (false, None, Some(place)) => made_aside(answer, &place, &desks).await,
             })
         })
     }

@@ -76,6 +76,10 @@ impl Disk for RealDisk {
 
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(dir)?;
+        // Some file systems do not know, and say that there is nothing at all.
+        if stat.f_blocks == 0 {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 

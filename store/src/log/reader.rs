@@ -88,6 +88,11 @@ impl Reader {
         self.index().last
     }
 
+    /// Whether a call to the disk has failed: nothing can be read any more.
+    pub fn has_failed(&self) -> bool {
+        self.index().failed.is_some()
+    }
+
     /// Entries up to here are gone.
     pub fn purged(&self) -> Option<LogId> {
         self.index().purged

@@ -64,13 +64,20 @@ pub(super) fn look_at(dir: &Path) -> Result<EngineFound, RepairError> {
     let mut dropped: Vec<Dropped> = Vec::new();
     let mut readable = loop {
         let again = stage.join(format!("engine-{}", dropped.len()));
-        let rocks = match open_broken(&engine, &again, &dropped) {
+        let (rocks, list) = match open_broken(&engine, &again, &dropped) {
             Err(Fatal::EngineDamaged(text) | Fatal::Engine(text)) => {
                 damages.push(told(&text, &again));
                 break Readable::default();
             }
             opened => opened?,
         };
+        if let List::New { without } = list {
+            relisted = true;
+            let known = |name: &String| dropped.iter().any(|table| table.name == *name);
+            let left_out = without.iter().filter(|name| !known(name)).map(|name| left_out(&engine, name));
+            let left_out: Vec<Damage> = left_out.filter(|damage| !damages.contains(damage)).collect();
+            damages.extend(left_out);
+        }
         let readable = rows::look(&rocks.view());
         let complaints = readable.complaints.iter().map(|text| told(text, &again));
         let complaints: Vec<Damage> = complaints.filter(|damage| !damages.contains(damage)).collect();
@@ -107,16 +114,32 @@ fn is_empty(engine: &Path) -> bool {
     names.is_ok_and(|mut names| !names.any(|name| name.to_string_lossy().ends_with(".sst")))
 }
 
+fn left_out(engine: &Path, table: &str) -> Damage {
+    let what = "a block of it cannot be read: with a new list of tables it is left out whole".to_owned();
+    Damage { part: Part::Engine, path: engine.join(table), bytes: None, what }
+}
+
+/// The engine's list of its tables.
+pub(super) enum List {
+    /// As it was.
+    Old,
+    /// Made anew, without some of the tables.
+    New {
+        /** Their names. */
+        without: Vec<String>,
+    },
+}
+
 /// Opens an engine's files under new names in `staged`, with a new list of tables if it must be.
-pub(super) fn open_broken(engine: &Path, staged: &Path, without: &[Dropped]) -> Result<Rocks, Fatal> {
+pub(super) fn open_broken(engine: &Path, staged: &Path, without: &[Dropped]) -> Result<(Rocks, List), Fatal> {
     files::stage(engine, staged)?;
     for table in without {
         let path = staged.join(&table.name);
         std::fs::remove_file(&path).map_err(|source| Fatal::Io { call: "remove", path, source })?;
     }
-    Rocks::open_read_only(staged).or_else(|_| {
-        files::rebuild_list(staged)?;
-        Rocks::open_read_only(staged)
+    Rocks::open_read_only(staged).map(|rocks| (rocks, List::Old)).or_else(|_| {
+        let without = files::rebuild_list(staged)?;
+        Ok((Rocks::open_read_only(staged)?, List::New { without }))
     })
 }
 

@@ -252,7 +252,9 @@ impl Examination {
             }
             Source::Rows => {
                 let engine = open()?;
-                rows::copy(&open_broken(&old, &staged, &self.dropped)?.view(), &engine)?;
+                let (rows_left, _) = open_broken(&old, &staged, &self.dropped)?;
+                rows::copy(&rows_left.view(), &engine)?;
+                drop(rows_left);
                 std::fs::remove_dir_all(&staged).map_err(failed("remove", &staged))?;
                 engine
             }
@@ -396,9 +398,11 @@ fn plan(log: &Salvage, found: &EngineFound) -> Result<Findings, RepairError> {
     let all = log.follow(None);
     let reaches = all.as_ref().map(|range| *range.end());
     let whole = found.damages.is_empty() && (applied.is_some() || log.highest().is_none());
+    // What the engine's rows and the entries behind them would come to.
+    let with_engine = log.follow(applied).map(|range| *range.end()).max(applied.map(|id| id.index));
     let source = match () {
         () if whole => Source::Engine,
-        () if reaches.is_some() && reaches >= highest => Source::Log,
+        () if reaches.is_some() && reaches >= with_engine => Source::Log,
         () if applied.is_some() => Source::Rows,
         () if all.is_some() => Source::Log,
         () => return Err(hopeless(log, engine)),

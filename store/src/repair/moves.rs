@@ -9,6 +9,7 @@
 //! Everything stays in the directory itself: it may be the root of a file system.
 use std::fs;
 use std::io;
+use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 
 use super::RepairError;
@@ -38,6 +39,10 @@ pub(super) fn clear_stage(dir: &Path) -> Result<PathBuf, RepairError> {
 pub(super) fn swap(dir: &Path) -> Result<PathBuf, RepairError> {
     let keep = keep_at(dir);
     fs::create_dir(&keep).map_err(failed("create directory", &keep))?;
+    let owner = fs::metadata(dir).map_err(failed("look at", dir))?;
+    for path in [&keep, &dir.join(STAGE)] {
+        give_to(path, (owner.uid(), owner.gid()))?;
+    }
     sync(&dir.join(STAGE))?;
     let beside = dir.join(format!("{REPAIR}.new"));
     let name = keep.file_name().unwrap_or_default().as_encoded_bytes();
@@ -46,6 +51,20 @@ pub(super) fn swap(dir: &Path) -> Result<PathBuf, RepairError> {
     fs::rename(&beside, dir.join(REPAIR)).map_err(failed("rename", &beside))?;
     sync(dir)?;
     finish(dir).map(Option::unwrap_or_default)
+}
+
+/// Gives what was made to the owner of the directory: root repairs what another user's server serves.
+fn give_to(path: &Path, owner: (u32, u32)) -> Result<(), RepairError> {
+    let found = fs::symlink_metadata(path).map_err(failed("look at", path))?;
+    if (found.uid(), found.gid()) != owner {
+        lchown(path, Some(owner.0), Some(owner.1)).map_err(failed("change the owner of", path))?;
+    }
+    if found.is_dir() {
+        for entry in fs::read_dir(path).map_err(failed("list", path))? {
+            give_to(&entry.map_err(failed("list", path))?.path(), owner)?;
+        }
+    }
+    Ok(())
 }
 
 /// Goes on where a swap was cut short. `None`: none was.
@@ -61,12 +80,20 @@ pub(super) fn finish(dir: &Path) -> Result<Option<PathBuf>, RepairError> {
         return Err(RepairError::Hopeless { what: format!("{} is damaged: {what}", marker.display()) });
     }
     let (stage, keep) = (dir.join(STAGE), dir.join(name));
+    match fs::create_dir(&keep) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(failed("create directory", &keep)(e));
+        }
+        _ => {}
+    }
+    // What cannot be looked at is not taken for what is not there.
+    let is_there = |path: &Path| path.try_exists().map_err(failed("look for", path));
     for part in PARTS {
         let (new, old) = (stage.join(part), dir.join(part));
-        if !new.exists() {
+        if !is_there(&new)? {
             continue;
         }
-        if old.exists() {
+        if is_there(&old)? {
             rename(&old, &keep.join(part))?;
             sync(&keep)?;
         }

@@ -4,7 +4,9 @@
 //! knowing while backups are young. Everything that is needed is read in turn, the engine's tables around
 //! all caches, the log's entries from their frames, in small steps with pauses between; the background
 //! thread does one thing at a time, so nothing is flushed meanwhile, and a flush waits for one step.
-//! Damage ends the node, with the name of the file.
+//! Damage ends the node, with the name of the file. A pass that cannot go on for want of something else is
+//! given up and begun again later; so is one that is in the way of a defragmentation, for it holds on to
+//! every table there was when it began.
 //!
 //! Time is the monotonic clock's: the first pass begins when the process has run for an hour (or for one
 //! interval), the next ones an interval after the end of the one before.
@@ -71,33 +73,40 @@ impl Scrubber {
         if self.interval.is_zero() || now < self.next_at {
             return Ok(());
         }
-        match self.pass.as_mut() {
-            None => self.begin(flusher, log),
-            Some(pass) => match pass.step()? {
-                Some(bytes) => {
-                    self.meter.read(bytes);
-                    self.next_at = now + STEP_EVERY;
-                }
-                None => self.end(now),
-            },
+        let stepped = match self.pass.as_mut() {
+            None => self.begin(flusher, log).map(Some),
+            Some(pass) => pass.step(),
+        };
+        match stepped.map_err(as_damage) {
+            Ok(Some(bytes)) => {
+                self.meter.read(bytes);
+                self.next_at = now + STEP_EVERY;
+            }
+            Ok(None) => self.end(now),
+            Err(damage) if damage.is_damage() => return Err(damage),
+            Err(why) => {
+                // No room for names, or no more files that may be open: no sign of damage.
+                tracing::warn!(%why, "the files cannot be read back now; this is tried again");
+                self.put_off();
+            }
         }
         Ok(())
     }
 
-    fn begin(&mut self, flusher: &Flusher<AnyEngine>, log: &Reader) {
+    /// Gives up the pass under way, and what it holds on to; another one begins later.
+    pub(super) fn put_off(&mut self) {
+        self.pass = None;
+        self.next_at = self.next_at.max(self.clock.now() + AGAIN_AFTER);
+        self.meter.given_up();
+    }
+
+    fn begin(&mut self, flusher: &Flusher<AnyEngine>, log: &Reader) -> Result<usize, Fatal> {
         let first = log.purged().map_or(0, |purged| purged.index + 1);
         let entries = first..log.last().map_or(first, |last| last.index + 1);
-        match flusher.readback() {
-            Ok(tables) => {
-                self.pass = Some(Pass { tables: Some(tables), log: log.clone(), entries });
-                self.meter.begun();
-            }
-            Err(why) => {
-                // No room for names, for one: no sign of damage.
-                tracing::warn!(%why, "the files cannot be read back now; this is tried again");
-                self.next_at = self.clock.now() + AGAIN_AFTER;
-            }
-        }
+        let tables = Some(flusher.readback()?);
+        self.pass = Some(Pass { tables, log: log.clone(), entries });
+        self.meter.begun();
+        Ok(0)
     }
 
     fn end(&mut self, now: Duration) {
@@ -112,10 +121,14 @@ impl Pass {
     /// Reads on. `None`: everything is read.
     fn step(&mut self) -> Result<Option<usize>, Fatal> {
         if let Some(tables) = self.tables.as_mut() {
-            match tables.step(STEP_BYTES).map_err(as_damage)? {
+            match tables.step(STEP_BYTES)? {
                 Some(bytes) => return Ok(Some(bytes)),
                 None => self.tables = None,
             }
+        }
+        // The thread that writes it says why, and ends the node.
+        if self.log.has_failed() {
+            return Err(Fatal::Engine("the log has failed".into()));
         }
         // Entries that were let go meanwhile are left out.
         let entries = self.log.read(self.entries.clone(), STEP_BYTES as u64)?;
@@ -132,10 +145,11 @@ fn payload_bytes(entry: &Entry) -> usize {
     }
 }
 
-/// A file that the device does not give is a damaged one, whatever the engine calls it.
+/// A file that the device does not give is a damaged one, whatever the engine calls it. Its other complaints
+/// are of files that may be open, or memory.
 fn as_damage(fatal: Fatal) -> Fatal {
     match fatal {
-        Fatal::Engine(text) => Fatal::EngineDamaged(text),
+        Fatal::Engine(text) if text.contains("Input/output error") => Fatal::EngineDamaged(text),
         other => other,
     }
 }

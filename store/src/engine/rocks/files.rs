@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rocksdb::{ColumnFamilyDescriptor, DB};
 
-use super::{Cache, Family, IDX, REV, Rocks, database_options, family_options, fatal};
+use super::{Cache, Family, IDX, REV, Rocks, database_options, family_options, fatal, manifest};
 use crate::engine::Profile;
 use crate::error::Fatal;
 
@@ -36,13 +36,26 @@ pub fn stage(from: &Path, to: &Path) -> Result<(), Fatal> {
     dir.sync_all().map_err(io("sync", to))
 }
 
-/// Makes the list of tables anew from the tables themselves, without those that cannot be read. For a
-/// staged set whose own list is damaged.
+/// Makes the list of tables anew from the tables themselves. For a staged set whose own list is damaged.
+/// Returns the names of those that are left out: a table with a block that cannot be read is left out whole.
 ///
 /// # Errors
 /// `Fatal`.
-pub fn rebuild_list(path: &Path) -> Result<(), Fatal> {
-    DB::repair(&database_options(Profile::Default)?, path).map_err(fatal)
+pub fn rebuild_list(path: &Path) -> Result<Vec<String>, Fatal> {
+    DB::repair(&database_options(Profile::Default)?, path).map_err(fatal)?;
+    let aside = path.join("lost");
+    if !aside.try_exists().map_err(io("look for", &aside))? {
+        return Ok(Vec::new());
+    }
+    let mut left_out = Vec::new();
+    for entry in fs::read_dir(&aside).map_err(io("list", &aside))? {
+        let name = entry.map_err(io("list", &aside))?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".sst") {
+            left_out.push(name);
+        }
+    }
+    left_out.sort();
+    Ok(left_out)
 }
 
 /// A table of the history.
@@ -81,6 +94,11 @@ impl Rocks {
 
     /// As [`Rocks::open_read_only`], around the page cache or not, with so much memory for blocks.
     pub(super) fn open_for_reading(path: &Path, direct: bool, cache_bytes: usize) -> Result<Rocks, Fatal> {
+        // Or it would be read for ever, or in part.
+        manifest::check(path).map_err(|fatal| match fatal {
+            damaged @ Fatal::Damaged { .. } => Fatal::EngineDamaged(damaged.to_string()),
+            other => other,
+        })?;
         let profile = Profile::Default;
         let cache = Cache::new_lru_cache(cache_bytes);
         let families = [

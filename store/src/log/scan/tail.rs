@@ -31,8 +31,11 @@ pub(super) fn judge(segment: &Segment, header: &Header, from: u64, expected: u64
         let (head, stamp) = (frame::head(block, offset), frame::stamp(block));
         // An older one may lie anywhere: it was not needed any more when it was damaged.
         let ours = stamp.epoch == header.epoch && stamp.sequence >= expected;
+        let whole = frame::block_is_whole(block, offset);
+        // One that is whole here belongs here, whatever its payload looks like.
         if head.is_none()
             && ours
+            && !whole
             && let Some(home) = frame::misplaced_from(block, end)
         {
             let what = format!("the block at {offset} belongs at {home}: no write leaves it there");
@@ -47,7 +50,6 @@ pub(super) fn judge(segment: &Segment, header: &Header, from: u64, expected: u64
                 return Err(damaged(segment, from, offset, what));
             }
         }
-        let whole = frame::block_is_whole(block, offset);
         if ours && whole {
             tail.start = tail.start.max(stamp.start);
         }
