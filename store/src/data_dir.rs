@@ -29,7 +29,7 @@ pub(crate) const REPAIR: &str = "REPAIR";
 
 const FORMAT_WORDS: &str = "bramble data ";
 /// The small files are shorter than this; a longer one is not ours.
-const SMALL_MAX: u64 = 4096;
+pub(crate) const SMALL_MAX: u64 = 4096;
 
 /// The ids a data directory belongs to, chosen when it is made and never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

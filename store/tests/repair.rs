@@ -401,3 +401,109 @@ fn small_files_are_written_anew() {
     let refused = Examination::of(&lab.dir).err().expect("a newer one").to_string();
     assert!(refused.contains("newer bramble"), "{refused}");
 }
+
+/// A log of one segment, filled from the start, of which the engine has nothing but the first entries. The
+/// last put but one is in a frame of several blocks.
+fn in_one_segment() -> Lab {
+    let mut lab = Lab::new(4, &[1]);
+    let store = lab.open();
+    lab.put(&store, "key/004", &format!("value 4 {}", "long ".repeat(1500)));
+    lab.put(&store, "key/005", "value 5 ");
+    store.close().expect("the disk works");
+    lab
+}
+
+/// Where in a segment the block is in which a text begins.
+fn block_of(bytes: &[u8], text: &str) -> usize {
+    let at = bytes.windows(text.len()).position(|window| window == text.as_bytes());
+    at.unwrap_or_else(|| panic!("{text:?} is not in the log")) / 4096 * 4096
+}
+
+/// Gives a segment's header, which was changed, its checksum.
+fn sum_header(bytes: &mut [u8]) {
+    let sum = crc32fast::hash(&bytes[..508]);
+    bytes[508..512].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// Damages the end of the log's only segment: a repair says that more may be lost, and leaps.
+fn loses_its_end(what: &str, by: impl FnOnce(&mut Vec<u8>)) {
+    println!("{what}");
+    let mut lab = in_one_segment();
+    let (path, _) = in_log(&lab.dir, "value 5 ");
+    assert!(path.ends_with("00000000.seg"), "{}", path.display());
+    change(&path, by);
+    let (findings, repaired) = lab.repair();
+    assert!(findings.loss.maybe_more, "{what}: entries are gone, and nobody says so");
+    let saved = repaired.saved_revision.expect("the log was damaged");
+    assert!((3..lab.newest()).contains(&saved), "{what}: {saved}");
+    lab.goes_on_from(saved);
+}
+
+#[test]
+fn a_segment_that_is_cut_short_may_have_held_more() {
+    loses_its_end("at the end of a frame", |bytes| bytes.truncate(block_of(bytes, "value 4 ")));
+    loses_its_end("inside a frame", |bytes| bytes.truncate(block_of(bytes, "value 4 ") + 4096));
+    loses_its_end("inside a block", |bytes| bytes.truncate(block_of(bytes, "value 4 ") + 4096 + 700));
+    loses_its_end("behind the header", |bytes| bytes.truncate(4096));
+    // A file that grew after its header was written: only damage elsewhere keeps the log from being opened.
+    loses_its_end("after it had grown", |bytes| {
+        let damaged = block_of(bytes, "value 0 ") + 100;
+        bytes[damaged] ^= 1;
+        bytes.truncate(block_of(bytes, "value 4 "));
+        bytes[32..40].copy_from_slice(&8192u64.to_le_bytes());
+        sum_header(bytes);
+    });
+}
+
+#[test]
+fn blocks_of_later_frames_prove_that_there_was_more() {
+    loses_its_end("the frame's first block is whole", |bytes| {
+        let (long, last) = (block_of(bytes, "value 4 "), block_of(bytes, "value 5 "));
+        bytes[long + 4096 + 100] ^= 1;
+        // The payload alone: by its header the frame proves that the long one was synced.
+        bytes[last + 100] ^= 1;
+        let end = last + 4096;
+        bytes[end..].fill(0);
+    });
+    loses_its_end("two blocks changed places", |bytes| {
+        let (second, last) = (block_of(bytes, "value 4 ") + 4096, block_of(bytes, "value 5 "));
+        let (front, back) = bytes.split_at_mut(last);
+        front[second..second + 4096].swap_with_slice(&mut back[..4096]);
+        bytes[last + 4096..].fill(0);
+    });
+    loses_its_end("the frame's first block is empty", |bytes| {
+        let (long, last) = (block_of(bytes, "value 4 "), block_of(bytes, "value 5 "));
+        bytes[long..long + 4096].fill(0);
+        bytes[last + 100] ^= 1;
+        bytes[last + 4096..].fill(0);
+    });
+}
+
+/// A vote in the header is no sign that the log has all it had.
+#[test]
+fn a_vote_without_a_whole_frame_is_no_whole_log() {
+    type Harm = fn(&mut Vec<u8>);
+    let harms: [(&str, Harm); 2] = [
+        ("no frame is whole", |bytes| {
+            bytes.iter_mut().skip(4096 + 100).step_by(4096).for_each(|byte| *byte ^= 1)
+        }),
+        ("no frame is left", |bytes| bytes.truncate(4096)),
+    ];
+    for (what, harm) in harms {
+        loses_its_end(what, |bytes| {
+            // The flags of a vote that is committed.
+            bytes[60] |= 3;
+            sum_header(bytes);
+            harm(bytes);
+        });
+    }
+}
+
+#[test]
+fn an_identity_of_the_wrong_size_is_not_searched_for_a_bit() {
+    let lab = Lab::new(3, &[]);
+    let identity = lab.dir.join("IDENTITY");
+    change(&identity, |bytes| bytes.resize(4 << 20, b'x'));
+    let refused = Examination::of(&lab.dir).err().expect("nobody knows").to_string();
+    assert!(refused.contains("copy the IDENTITY"), "{refused}");
+}

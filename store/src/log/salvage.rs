@@ -42,6 +42,8 @@ pub struct Salvage {
     options: LogOptions,
     damage: Option<Fatal>,
     ends_whole: bool,
+    /// The highest sequence of a frame that was written, though no more than a block of it may be whole.
+    seen: u64,
     /// Of a log that is whole: entries up to here may be gone, and are the engine's.
     purged: Option<LogId>,
 }
@@ -86,6 +88,7 @@ impl Salvage {
             options,
             damage,
             ends_whole: true,
+            seen: 0,
             purged: None,
         };
         for segment in 0..salvage.segments.len() {
@@ -129,7 +132,8 @@ impl Salvage {
         self.runs.first().map(|run| run.first)
     }
 
-    /// Whether nothing follows the last whole frame: neither remains of another one nor another segment.
+    /// Whether nothing followed the last whole frame: neither another one, of which something remains, nor
+    /// another segment, nor the end of the file, which may be cut off.
     pub fn ends_whole(&self) -> bool {
         self.ends_whole
     }
@@ -169,19 +173,17 @@ impl Salvage {
         let segment = &self.segments[at];
         if let Ok(Some(header)) = scan::read_header(segment) {
             self.vote = self.vote.max_by_term(header.standing.vote);
+            // It was written when the frame before its first one was synced.
+            self.seen = self.seen.max(header.first_sequence.saturating_sub(1));
         }
         let mut window = Window::new(segment, segment.file_bytes);
         let mut offset = 0;
         while offset + BLOCK as u64 <= segment.file_bytes {
-            let head = get(&mut window, segment, offset, BLOCK).and_then(|block| {
-                frame::head(block, offset).filter(|_| frame::block_is_whole(block, offset))
-            });
-            let found = head.and_then(|head| {
-                let extent = frame::extent(head.length as usize, self.options.frame_align);
-                let bytes = get(&mut window, segment, offset, extent)?;
-                frame::verify(bytes, offset, &head).is_ok().then_some((head, extent))
-            });
-            let Some((head, extent)) = found else {
+            if let Some(block) = get(&mut window, segment, offset, BLOCK) {
+                self.seen = self.seen.max(sequence_of(block, offset));
+            }
+            let Some((head, extent)) = whole_frame(&mut window, segment, offset, self.options.frame_align)
+            else {
                 offset += BLOCK as u64;
                 continue;
             };
@@ -220,22 +222,51 @@ impl Salvage {
                 self.runs.push(Run { first, last, sequence: *sequence });
             }
         }
-        if let Some((_, last)) = self.frames.last_key_value() {
-            self.ends_whole &= is_clean_behind(&self.segments[last.segment], last);
+        match self.frames.last_key_value() {
+            // Sequences go on from one use of a segment to the next: what an older one left is below.
+            Some((sequence, last)) => {
+                let segment = &self.segments[last.segment];
+                self.ends_whole &= self.seen <= *sequence && is_clean_behind(segment, last, *sequence);
+            }
+            // Nobody knows how many there were.
+            None => self.ends_whole = self.damage.is_none(),
         }
         Ok(())
     }
 }
 
-/// Whether the block behind a frame was never written, or is an older one.
-fn is_clean_behind(segment: &Segment, frame: &Frame) -> bool {
+/// The sequence of the frame that a block of a segment belongs to; 0 when that cannot be told.
+fn sequence_of(block: &[u8], offset: u64) -> u64 {
+    let is_stamped = frame::head(block, offset).is_some() || frame::block_is_whole(block, offset);
+    if is_stamped { frame::stamp(block).sequence } else { 0 }
+}
+
+/// The frame that begins at `offset`, if it is whole, and its extent.
+fn whole_frame<'s>(
+    window: &mut Window<'s>,
+    segment: &'s Segment,
+    offset: u64,
+    align: u32,
+) -> Option<(Head, usize)> {
+    let block = get(window, segment, offset, BLOCK)?;
+    let head = frame::head(block, offset).filter(|_| frame::block_is_whole(block, offset))?;
+    let extent = frame::extent(head.length as usize, align);
+    let bytes = get(window, segment, offset, extent)?;
+    frame::verify(bytes, offset, &head).is_ok().then_some((head, extent))
+}
+
+/// Whether the block behind frame `sequence` was never written, or is an older one.
+fn is_clean_behind(segment: &Segment, frame: &Frame, sequence: u64) -> bool {
     let offset = frame.offset + frame.extent as u64;
     let mut window = Window::new(segment, segment.file_bytes);
     match window.get(offset, BLOCK) {
-        Ok(Some(block)) => block.iter().all(|byte| *byte == 0) || frame::block_is_whole(block, offset),
-        // The end of the file.
-        Ok(None) => true,
-        Err(_) => false,
+        Ok(Some(block)) => {
+            let is_older = || frame::block_is_whole(block, offset) && frame::stamp(block).sequence < sequence;
+            block.iter().all(|byte| *byte == 0) || is_older()
+        }
+        // The file ends here. It may have grown since its header was written, so nobody knows whether it was
+        // longer and is cut off.
+        Ok(None) | Err(_) => false,
     }
 }
 

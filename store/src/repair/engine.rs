@@ -103,7 +103,8 @@ fn obstacle(rocks: &Rocks, readable: &Readable, damages: &[Damage]) -> Result<Op
         let name = damage.path.file_name()?.to_str()?;
         let table = tables.iter().find(|table| table.name == name)?;
         let main = |row: &[u8]| parse_rev_row(row).map(|(at, _)| at.main);
-        let hole = Hole { after: main(&table.first)? - 1, before: main(&table.last)?.checked_add(1) };
+        let hole =
+            Hole { after: main(&table.first)?.saturating_sub(1), before: main(&table.last)?.checked_add(1) };
         Some(Dropped { name: name.to_owned(), hole })
     }))
 }

@@ -266,7 +266,7 @@ impl Examination {
         }
         let saved = writer.revision();
         if !self.findings.loss.is_none() {
-            writer.leap(saved.max(self.findings.engine.map_or(0, |(_, revision)| revision)) + LEAP)?;
+            writer.leap(self.above(saved)?)?;
         }
         let (applied, revision) = (writer.applied(), writer.revision());
         writer.prepare_flush()?;
@@ -275,6 +275,14 @@ impl Examination {
         moves::sync(&new)?;
         self.make_log(stage, applied)?;
         Ok((saved, revision))
+    }
+
+    /// The revision to go on from, far above every one that was handed out.
+    fn above(&self, saved: i64) -> Result<i64, RepairError> {
+        let newest = saved.max(self.findings.engine.map_or(0, |(_, revision)| revision));
+        newest.checked_add(LEAP).ok_or_else(|| RepairError::Hopeless {
+            what: format!("after revision {newest} there are not {LEAP} others to go on above what is lost"),
+        })
     }
 
     fn replay(&self, writer: &mut Writer<Rocks>, replay: &RangeInclusive<u64>) -> Result<(), RepairError> {
@@ -343,12 +351,19 @@ fn labels(held: &Held, dir: &Path) -> Vec<Damage> {
     format.into_iter().chain(ids).collect()
 }
 
+/// The bytes of a file that is a small one; none when it is not one, or cannot be read.
+fn small_file(path: &Path) -> Vec<u8> {
+    let is_small = |found: std::fs::Metadata| found.is_file() && found.len() <= data_dir::SMALL_MAX;
+    let read = || std::fs::read(path).unwrap_or_default();
+    if std::fs::metadata(path).is_ok_and(is_small) { read() } else { Vec::new() }
+}
+
 /// The ids, of a file with one wrong bit too.
 fn ids(held: &Held, dir: &Path) -> Result<Ids, RepairError> {
     let path = dir.join("IDENTITY");
     match &held.ids {
         Ok(ids) => Ok(*ids),
-        Err(_) => held::ids_but_for_a_bit(&std::fs::read(&path).unwrap_or_default()).ok_or_else(|| {
+        Err(_) => held::ids_but_for_a_bit(&small_file(&path)).ok_or_else(|| {
             let what = format!(
                 "{} says who this node is, and nothing else does. The ids of cluster and member follow from \
                  --initial-advertise-peer-urls and --initial-cluster-token: start bramble once with the same \

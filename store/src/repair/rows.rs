@@ -84,11 +84,14 @@ pub(super) fn look<R: Read>(rows: &R) -> Readable {
             found.complain(&why);
         }
     }
-    if let Ok(holes) = history(rows, |_, _, _| Ok(())) {
-        for (hole, why) in holes {
-            found.complain(&why);
-            found.holes.push(hole);
+    match history(rows, |_, _, _| Ok(())) {
+        Ok(holes) => {
+            for (hole, why) in holes {
+                found.complain(&why);
+                found.holes.push(hole);
+            }
         }
+        Err(why) => found.complain(&why),
     }
     found
 }
