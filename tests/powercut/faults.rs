@@ -153,32 +153,3 @@ async fn a_file_system_that_turns_read_only_ends_the_server() {
     drop(server);
     clean_again(&mut lab).await;
 }
-
-/// Somebody fills the file system under the running server.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_system_that_is_full_loses_nothing() {
-    let Some(card) = lab::card(CardOptions { bytes: 128 << 20, ..CardOptions::ext4() }) else { return };
-    let mut lab = Lab::new(card, 3);
-    let (mut server, _) = lab.start_and_check().await.unwrap_or_else(|wrong| panic!("{wrong}"));
-    let filler = lab.card.files().join("holiday.mp4");
-    let full = fill(&filler).expect_err("a card has an end");
-    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
-    let tasks = lab.load.begin(&server.url).await;
-    // The log has its space; whoever needs more is refused, and that may be the end of the server.
-    let ended = server.wait_exit(END_WITHIN);
-    if let Some(status) = ended {
-        assert!(!status.success());
-        said(&server, &["the node has failed and stops", "o space left"]);
-    }
-    server.kill();
-    assert!(lab.load.end(tasks).await > 0, "the log had space");
-    std::fs::remove_file(filler).expect("a full file system can be emptied");
-    clean_again(&mut lab).await;
-}
-
-fn fill(path: &std::path::Path) -> std::io::Result<()> {
-    let mut file = std::fs::File::create(path)?;
-    loop {
-        std::io::Write::write_all(&mut file, &[1; 64 << 10])?;
-    }
-}
