@@ -26,6 +26,12 @@ fn broken() -> Vec<(&'static str, Vec<u8>, u32)> {
     let range = call("/etcdserverpb.KV/Range");
     let open = frame(HEADERS, END_HEADERS, 1, &range);
     let begun = frame(HEADERS, 0, 1, &range);
+    // As no answer is taken, none of the stream's later requests is read: the window is not given anew.
+    let unread = [
+        settings(&[(INITIAL_WINDOW_SIZE, 0)]),
+        frame(HEADERS, END_HEADERS, 1, &call("/etcdserverpb.Lease/LeaseKeepAlive")),
+    ]
+    .concat();
     let filler = frame(CONTINUATION, 0, 1, &block(&[("x", &"y".repeat(16_000))]));
     vec![
         ("data of no stream", frame(DATA, 0, 0, b"x"), PROTOCOL_ERROR),
@@ -58,10 +64,10 @@ fn broken() -> Vec<(&'static str, Vec<u8>, u32)> {
             ENHANCE_YOUR_CALM,
         ),
         ("long headers without end", [begun, filler.repeat(500)].concat(), ENHANCE_YOUR_CALM),
-        ("nothing, often", [open.clone(), frame(DATA, 0, 1, b"").repeat(1000)].concat(), ENHANCE_YOUR_CALM),
+        ("nothing, often", [open, frame(DATA, 0, 1, b"").repeat(1000)].concat(), ENHANCE_YOUR_CALM),
         (
             "more data than the window",
-            [open, frame(DATA, 0, 1, &[0; PAYLOAD_MAX]).repeat(600)].concat(),
+            [unread, frame(DATA, 0, 1, &[0; PAYLOAD_MAX]).repeat(600)].concat(),
             FLOW_CONTROL_ERROR,
         ),
         ("pings", frame(PING, 0, 0, &[0; 8]).repeat(100), ENHANCE_YOUR_CALM),
