@@ -37,10 +37,14 @@ fn build() -> PathBuf {
         .status()
         .expect("cargo runs");
     assert!(status.success(), "the server under test does not build");
-    let test = std::env::current_exe().expect("the running test has a path");
-    let profile = test.parent().and_then(Path::parent).expect("tests lie in <target>/release/deps");
-    let target = profile.parent().expect("a profile lies in the target directory");
+    let target = profile_folder().parent().expect("a profile lies in the target directory").to_owned();
     target.join("release").join("bramble")
+}
+
+/// The folder of what cargo has compiled for the running test and its profile, `<target>/release`.
+pub fn profile_folder() -> PathBuf {
+    let test = std::env::current_exe().expect("the running test has a path");
+    test.parent().and_then(Path::parent).expect("tests lie in <target>/release/deps").to_owned()
 }
 
 /// The oracle.
@@ -89,6 +93,11 @@ pub fn java_client() -> Option<(PathBuf, PathBuf)> {
 /// The Kubernetes API server's test (`tests/kubernetes`).
 pub fn kubernetes() -> Option<PathBuf> {
     cached("kubernetes.test")
+}
+
+/// git, which plants bugs.
+pub fn git() -> Option<PathBuf> {
+    installed("git", "git")
 }
 
 /// Prometheus, as Debian ships it.
