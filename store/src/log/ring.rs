@@ -5,7 +5,9 @@
 //!   opened is purged; a freed segment is reused only after that purge is on the device;
 //! - to pass on to another segment takes two synced writes: a `next` record at the end of the old one,
 //!   then the header of the new one; the last alignment unit of a segment is kept for the first;
-//! - no synced byte is written again in its epoch; a file never shrinks and is never removed.
+//! - no synced byte is written again in its epoch; a file never shrinks and is never removed;
+//! - frames are written over zeros that are on the device, and in a file that is not full yet a block of
+//!   zeros lies behind the last: where there is none, the file was cut off.
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -123,13 +125,13 @@ impl Ring {
         }
         let end = self.position + (to - from) as u64;
         assert!(end <= live.capacity, "a frame beyond the end of its segment");
+        self.fill_behind(live.segment, end, live.capacity)?;
         let segment = &mut self.segments[live.segment];
         segment
             .file
             .write_at(self.position, buf.slice(from, to))
             .map_err(io_error("write", &segment.path))?;
         segment.file.sync().map_err(io_error("sync", &segment.path))?;
-        segment.file_bytes = segment.file_bytes.max(end);
         self.position = end;
         Ok(places)
     }
@@ -174,6 +176,7 @@ impl Ring {
             current.end = standing.last;
         }
         let LogOptions { frame_align: align, segment_bytes: capacity, .. } = self.options;
+        self.fill_behind(next, u64::from(align), capacity)?;
         let segment = &mut self.segments[next];
         let header = Header {
             align,
@@ -190,7 +193,6 @@ impl Ring {
         let buf = header.encode();
         segment.file.write_at(0, buf.slice(0, buf.len())).map_err(io_error("write", &segment.path))?;
         segment.file.sync().map_err(io_error("sync", &segment.path))?;
-        segment.file_bytes = segment.file_bytes.max(buf.len() as u64);
         segment.epoch = epoch;
         self.live.push_back(Live { segment: next, epoch, align, capacity, end: None });
         self.position = u64::from(align);
@@ -279,6 +281,15 @@ impl Ring {
         }
         Ok(self.segments.len() < self.options.ring_segments as usize
             || self.segments.iter().any(|segment| segment.file_bytes < target))
+    }
+
+    /// Fills a segment until zeros lie behind `end`, where frames are about to end.
+    fn fill_behind(&mut self, at: usize, end: u64, capacity: u64) -> Result<(), Fatal> {
+        let needed = (end + frame::BLOCK as u64).min(capacity);
+        while self.segments[at].file_bytes < needed {
+            self.fill_segment(at, FILL_STEP, capacity)?;
+        }
+        Ok(())
     }
 
     fn fill_segment(&mut self, at: usize, bytes_max: u64, target: u64) -> Result<(), Fatal> {

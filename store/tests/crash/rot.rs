@@ -217,6 +217,37 @@ fn the_last_frame_and_its_seal_swapped_are_not_torn() {
     assert_eq!(closed.judge(), Ok(true));
 }
 
+/// A full file has its length in the headers and records of others; one that is not says by its zeros that it is whole.
+#[test]
+fn a_file_cut_back_before_it_was_ever_full_is_refused() {
+    let options = LogOptions { segment_bytes: 1 << 20, first_fill_bytes: 8192, ..LogOptions::default() };
+    let disk = SimDisk::new(7);
+    let (mut log, _) =
+        Log::open(Arc::new(disk.clone()), Path::new(DIR), options.clone()).expect("an empty disk");
+    let mut state = State::default();
+    for index in 0..90u64 {
+        let length = [10, 300, 9000][index as usize % 3];
+        let id = LogId { term: 1, index };
+        let entry = Entry { id, payload: Payload::Command(vec![index as u8 + 1; length].into()) };
+        log.append(std::slice::from_ref(&entry)).expect("it follows");
+        state.entries.push(entry);
+        log.flush().expect("the disk works");
+    }
+    let files = files(&disk);
+    let closed = Closed { disk, options, state, files: files.clone(), earlier: files };
+    let (path, bytes) = &closed.files[0];
+    let used = bytes.iter().rposition(|byte| *byte != 0).expect("there are frames").next_multiple_of(4096);
+    assert!(used > 400 << 10 && used < bytes.len() && bytes.len() < 1 << 20, "{used} of {}", bytes.len());
+    for length in (4096..used).step_by(SECTOR).chain([used, used + 1, used + 4095]) {
+        closed.disk.set_contents(path, &bytes[..length]).expect("it is there");
+        assert_eq!(closed.judge(), Ok(true), "cut back to {length} of {used} used bytes");
+    }
+    for length in [used + 4096, used + 4097, bytes.len()] {
+        closed.disk.set_contents(path, &bytes[..length]).expect("it is there");
+        assert_eq!(closed.judge(), Ok(false), "cut back to {length} of {used} used bytes");
+    }
+}
+
 /// Found by the random runs: one cut leaves a frame without its padding, and the next one writes the
 /// padding of the frame that was to replace it, which is alike.
 #[test]

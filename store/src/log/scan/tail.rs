@@ -25,6 +25,7 @@ pub(super) struct Tail {
 pub(super) fn judge(segment: &Segment, header: &Header, from: u64, expected: u64) -> Result<Tail, Fatal> {
     let end = segment.file_bytes.min(header.capacity);
     let mut window = Window::new(segment, end);
+    refuse_cut_off(segment, header, &mut window, from, expected)?;
     let mut tail = Tail { torn_until: 0, start: 0 };
     let mut offset = from;
     while let Some(block) = window.get(offset, BLOCK)? {
@@ -64,4 +65,24 @@ pub(super) fn judge(segment: &Segment, header: &Header, from: u64, expected: u64
         tail.torn_until = offset + BLOCK as u64;
     }
     Ok(tail)
+}
+
+/// Zeros lie behind every frame of a file that is not full yet, before it is written. Where they are missing the
+/// file was longer, and nobody knows what was in the rest.
+fn refuse_cut_off(
+    segment: &Segment,
+    header: &Header,
+    window: &mut Window<'_>,
+    from: u64,
+    expected: u64,
+) -> Result<(), Fatal> {
+    let head = window.get(from, BLOCK)?.and_then(|block| frame::head(block, from));
+    let begun = head.filter(|head| (head.stamp.epoch, head.stamp.sequence) == (header.epoch, expected));
+    let written = begun.map_or(0, |head| frame::extent(head.length as usize, header.align) as u64);
+    let zeros_end = from + written + BLOCK as u64;
+    if zeros_end <= segment.file_bytes || segment.file_bytes >= header.capacity {
+        return Ok(());
+    }
+    let what = "the file ends where frames do: it was longer, and was cut off".to_owned();
+    Err(damaged(segment, segment.file_bytes, zeros_end, what))
 }
