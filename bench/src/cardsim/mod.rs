@@ -10,6 +10,7 @@
 //! The program `cardsim` is a card on the command line.
 mod cache;
 mod card;
+pub mod cost;
 mod device;
 mod leftovers;
 mod medium;
