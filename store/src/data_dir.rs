@@ -58,8 +58,8 @@ pub enum DataDirError {
     },
     /// A newer version made it.
     #[error(
-        "the data directory {path} has format {found}, and this version knows up to {known}: \
-         start the newer bramble that wrote it"
+        "{path}/FORMAT says {found}, and this version knows formats up to {known}: \
+         start the newer bramble that wrote it; if there was none, the file is damaged"
     )]
     Newer {
         /** The directory. */
