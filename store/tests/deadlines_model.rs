@@ -39,7 +39,7 @@ impl Plain {
     }
 }
 
-fn run(seed: u64, reached: &mut [u64; 5]) {
+fn run(seed: u64, reached: &mut [u64; 6]) {
     let mut random = Random::new(seed);
     let (mut deadlines, mut model, mut now) = (Deadlines::new(), BTreeMap::<LeaseId, Plain>::new(), s(100));
     let mut replicated = BTreeMap::<LeaseId, Lease>::new();
@@ -101,7 +101,7 @@ fn check_due(
     deadlines: &mut Deadlines,
     model: &mut BTreeMap<LeaseId, Plain>,
     now: Duration,
-    reached: &mut [u64; 5],
+    reached: &mut [u64; 6],
 ) {
     let max = random.below(4);
     let due = deadlines.due(now, max);
@@ -113,6 +113,11 @@ fn check_due(
         reached[3] += 1;
         reached[4] += u64::from(plain.handed_out.is_some());
         plain.handed_out = Some(now);
+        if random.one_in(4) {
+            deadlines.refused(id);
+            plain.handed_out = None;
+            reached[5] += 1;
+        }
     }
 }
 
@@ -130,12 +135,12 @@ fn check(seed: u64, deadlines: &mut Deadlines, model: &BTreeMap<LeaseId, Plain>,
 
 #[test]
 fn by_seed_against_a_plain_map() {
-    let mut reached = [0; 5];
+    let mut reached = [0; 6];
     let seeds = 10_000;
     for seed in 1..=seeds {
         run(seed, &mut reached);
     }
-    println!("{seeds} seeds: renewed, demoted, promoted, due, again: {reached:?}");
+    println!("{seeds} seeds: renewed, demoted, promoted, due, again, refused: {reached:?}");
     assert!(reached.iter().all(|times| *times > 1_000), "{reached:?}");
 }
 
@@ -151,6 +156,22 @@ fn never_early_and_again_until_revoked() {
     deadlines.revoked(LeaseId(7));
     assert_eq!(deadlines.due(s(60), 10), []);
     assert_eq!(deadlines.remaining(LeaseId(7), s(60)), None);
+}
+
+/// Found by the simulated world, seed 52: a full log refused the revoke, and the lease stayed for three seconds more.
+#[test]
+fn a_revoke_that_was_refused_is_tried_again_at_once() {
+    let mut deadlines = leading();
+    deadlines.granted(&lease(7, 5), s(0));
+    deadlines.refused(LeaseId(7));
+    assert_eq!(deadlines.due(ms(4_999), 10), [], "not handed out yet");
+    assert_eq!(deadlines.due(s(5), 10), [LeaseId(7)]);
+    deadlines.refused(LeaseId(7));
+    assert_eq!(deadlines.due(ms(5_500), 10), [LeaseId(7)]);
+    assert_eq!(deadlines.due(ms(6_000), 10), []);
+    deadlines.revoked(LeaseId(7));
+    deadlines.refused(LeaseId(7));
+    assert_eq!(deadlines.due(s(60), 10), []);
 }
 
 #[test]

@@ -186,10 +186,13 @@ async fn revoke_due(core: &Arc<Core>, term: u64) {
     let revokes = futures_util::stream::iter(due);
     revokes
         .for_each_concurrent(REVOKES_MAX, async |id| {
-            // Refused or lost ones come again in 3 s if the lease is still there.
             let revoked = core.propose_fenced(Action::LeaseRevoke { id }, term).await;
-            if revoked.is_ok() {
-                core.metrics.agreement.leases_expired.inc();
+            match &revoked {
+                Ok(_) => core.metrics.agreement.leases_expired.inc(),
+                // The log had no room: nobody knows of it, and the next look tries again.
+                Err(Error::NotNow(_)) => core.leases.lock().refused(id),
+                // One that is lost comes again in 3 s if the lease is still there.
+                Err(_) => {}
             }
             tracing::debug!(lease = id.0, ok = revoked.is_ok(), "lease expired");
         })

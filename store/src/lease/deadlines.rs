@@ -230,7 +230,8 @@ impl Deadlines {
     }
 
     /// Leases whose deadline has passed, to be revoked: the longest waiting first, at most `max` and at
-    /// most [`DUE_MAX`]. Each is handed out again [`RETRY`] later unless it was revoked by then.
+    /// most [`DUE_MAX`]. Each is handed out again [`RETRY`] later unless it was revoked by then, or
+    /// when that was [`Deadlines::refused`].
     pub fn due(&mut self, now: Duration, max: usize) -> Vec<LeaseId> {
         let mut due = Vec::new();
         while due.len() < max.min(DUE_MAX)
@@ -240,6 +241,14 @@ impl Deadlines {
             self.wake(id, now.saturating_add(RETRY));
         }
         due
+    }
+
+    /// The revoke of a lease that was handed out was refused before anybody agreed on it: the lease is due again.
+    pub fn refused(&mut self, id: LeaseId) {
+        let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.at < lease.wakes) else { return };
+        lease.wakes = lease.at;
+        self.heap.push(Reverse((lease.at, id)));
+        self.clear_left_overs();
     }
 
     /// When `due` will next have something, if nothing is renewed, granted or revoked until then.
