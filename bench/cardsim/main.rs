@@ -1,177 +1,147 @@
-//! `cardsim`: a card that loses power, for any program that keeps files.
+//! `cardsim`: cards that take their time and lose power, for any program that keeps files.
 //!
 //! ```text
-//! cardsim ext4 256                 # a card of 256 MiB; prints the folder that is on it
-//! cardsim xfs 320 logbsize=32k     # with mount options
+//! cardsim run --card cheap -- bramble --data-dir {}       a program on a card, and what that did to the card
+//! cardsim replay etcd.trace                               what recorded requests do to cards of all kinds
+//! cardsim hold --file-system xfs                          a card for experiments with the power
+//! cardsim kinds                                           the kinds of cards
 //! ```
-//! It then takes a command a line; [`HELP`] lists them. At the end of its input it takes the card down.
-use std::io::BufRead;
+mod hold;
+mod replay;
+mod run;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bramble_bench::cardsim::{CUTS, Call, Card, CardError, CardOptions, Cut, Errno, Fault, Grain};
+use bramble_bench::cardsim::cost::{PRESETS, Preset};
+use bramble_bench::cardsim::{Card, CardOptions};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-const HELP: &str = "usage: cardsim ext4|xfs MiB [MOUNT-OPTIONS]; then, line by line:
-  cut drop|keep|prefix|subset|old|tear [SEED]    the power goes; this is left of what was not flushed
-  cut-at N drop|… [SEED]                         the same in place of the Nth write or flush from now
-  on                                             the power is back: mount again
-  grain sector|page                              the smallest piece that a cut keeps or loses
-  fail read|write|flush eio|enospc|erofs N [for-ever]
-                                                 the Nth such call from now fails, or all from there
-  well                                           no call fails any more
-  lie | honest                                   flushes are answered and not done | done
-  unplug | plug                                  take the card out in good order | put it in
-  flip BYTE BIT                                  damage a bit of the medium, best while unplugged
-  counts                                         what was done to it";
-
-/// What a line asks for.
-#[derive(Debug, PartialEq)]
-enum Order {
-    Cut(Cut, u64),
-    CutAt(u64, Cut, u64),
-    On,
-    Grain(Grain),
-    Fail(Option<Fault>),
-    Lie(bool),
-    Unplug,
-    Plug,
-    Flip(u64, u8),
-    Counts,
+/// Cards that take their time and lose power, for any program that keeps files. Times and wear are a model's.
+#[derive(Parser)]
+#[command(name = "cardsim", version)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
 }
 
-fn number(word: &str) -> Option<u64> {
-    word.parse().ok()
+#[derive(Subcommand)]
+enum Command {
+    /// Makes a card, runs a program on it, tells what that did to the card, and takes it down, also after Ctrl-C
+    Run {
+        #[command(flatten)]
+        slot: Slot,
+        /// What kind of card (`cardsim kinds`)
+        #[arg(long, value_parser = preset)]
+        card: Preset,
+        /// Writes all requests to this file, for `cardsim replay`
+        #[arg(long)]
+        record: Option<PathBuf>,
+        /// The card that a life is told for, in GB
+        #[arg(long, default_value_t = 32.0)]
+        card_gb: f64,
+        /// How to print the report, on standard error
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+        /// The program and its arguments; {} is the card's folder, as is $CARD
+        #[arg(required = true, last = true)]
+        program: Vec<String>,
+    },
+    /// What recorded requests do to a card, without a card and without waiting
+    Replay {
+        /// The record: "seconds letters offset length" on each line; length 0 is a flush
+        trace: PathBuf,
+        /// What kind of card; all of them when nothing is said
+        #[arg(long, value_parser = preset)]
+        card: Option<Preset>,
+        /// How often the record is replayed on the same card
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
+        times: u64,
+        /// How many writes of clients the record has; without it its own "# puts N" counts
+        #[arg(long)]
+        puts: Option<u64>,
+    },
+    /// A card for experiments: prints its folder, then takes orders on standard input
+    #[command(after_help = hold::HELP)]
+    Hold {
+        #[command(flatten)]
+        slot: Slot,
+        /// What kind of card it is as slow as; as fast as it goes when nothing is said
+        #[arg(long, value_parser = preset)]
+        card: Option<Preset>,
+    },
+    /// The kinds of cards
+    Kinds,
 }
 
-/// The cut with this name, and the seed after it.
-fn cut(words: &[&str]) -> Option<(Cut, u64)> {
-    let (name, seed) = match words {
-        [name] => (name, 1),
-        [name, seed] => (name, number(seed)?),
-        _ => return None,
-    };
-    let cut = CUTS.into_iter().find(|cut| format!("{cut:?}").eq_ignore_ascii_case(name))?;
-    Some((cut, seed))
+/// What is made for a card.
+#[derive(Args)]
+struct Slot {
+    /// The card's file system
+    #[arg(long, value_enum, default_value_t = FileSystem::Ext4)]
+    file_system: FileSystem,
+    /// Mount options beside the defaults
+    #[arg(long, default_value = "")]
+    mount_options: String,
+    /// Its size in MiB; xfs wants 300. It costs only what is written
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(16..=65536))]
+    mib: u64,
+    /// Where the card's image is kept
+    #[arg(long, default_value_os_t = std::env::temp_dir())]
+    within: PathBuf,
 }
 
-/// Counted from 1.
-fn nth(word: &str) -> Option<u64> {
-    number(word)?.checked_sub(1)
+#[derive(Clone, Copy, ValueEnum)]
+enum FileSystem {
+    Ext4,
+    Xfs,
 }
 
-fn fault(call: &str, errno: &str, count: &str, for_ever: bool) -> Option<Fault> {
-    let call = match call {
-        "read" => Call::Read,
-        "write" => Call::Write,
-        "flush" => Call::Flush,
-        _ => return None,
-    };
-    let errno = match errno {
-        "eio" => Errno::Eio,
-        "enospc" => Errno::Enospc,
-        "erofs" => Errno::Erofs,
-        _ => return None,
-    };
-    Some(Fault { call, after: nth(count)?, errno, for_ever })
+#[derive(Clone, Copy, ValueEnum)]
+enum Output {
+    Text,
+    Json,
 }
 
-fn parse(line: &str) -> Option<Order> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    Some(match words.as_slice() {
-        ["cut", rest @ ..] => cut(rest).map(|(cut, seed)| Order::Cut(cut, seed))?,
-        ["cut-at", count, rest @ ..] => {
-            let ((cut, seed), after) = (cut(rest)?, nth(count)?);
-            Order::CutAt(after, cut, seed)
-        }
-        ["on"] => Order::On,
-        ["grain", "sector"] => Order::Grain(Grain::Sector),
-        ["grain", "page"] => Order::Grain(Grain::Page),
-        ["fail", call, errno, count] => Order::Fail(Some(fault(call, errno, count, false)?)),
-        ["fail", call, errno, count, "for-ever"] => Order::Fail(Some(fault(call, errno, count, true)?)),
-        ["well"] => Order::Fail(None),
-        ["lie"] => Order::Lie(true),
-        ["honest"] => Order::Lie(false),
-        ["unplug"] => Order::Unplug,
-        ["plug"] => Order::Plug,
-        ["flip", byte, bit] => Order::Flip(number(byte)?, bit.parse().ok()?),
-        ["counts"] => Order::Counts,
-        _ => return None,
-    })
+fn preset(name: &str) -> Result<Preset, String> {
+    let names = PRESETS.map(|preset| preset.name).join(", ");
+    Preset::named(name).ok_or_else(|| format!("the kinds are {names}"))
 }
 
-fn follow(card: &mut Card, order: Order) -> Result<(), CardError> {
-    match order {
-        Order::Cut(cut, seed) => card.cut(cut, seed)?,
-        Order::CutAt(after, cut, seed) => card.cut_at(after, cut, seed),
-        Order::On => card.power_on()?,
-        Order::Grain(grain) => card.set_grain(grain),
-        Order::Fail(fault) => card.fail(fault),
-        Order::Lie(lies) => card.lie(lies),
-        Order::Unplug => card.unplug()?,
-        Order::Plug => card.plug_in()?,
-        Order::Flip(byte, bit) => card.flip(byte, bit)?,
-        Order::Counts => println!("{:?}", card.counts()),
+impl Slot {
+    fn options(self, preset: Option<Preset>) -> CardOptions {
+        let usual = match self.file_system {
+            FileSystem::Ext4 => CardOptions::ext4(),
+            FileSystem::Xfs => CardOptions::xfs(),
+        };
+        let (bytes, mount_options, within) = (self.mib << 20, self.mount_options, self.within);
+        CardOptions { bytes, mount_options, within, preset, ..usual }
     }
-    Ok(())
-}
-
-fn options() -> Option<CardOptions> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (file_system, mib, mount_options) = match *arguments.as_slice() {
-        [file_system, mib] => (file_system, mib, ""),
-        [file_system, mib, options] => (file_system, mib, options),
-        _ => return None,
-    };
-    let usual = match file_system {
-        "ext4" => CardOptions::ext4(),
-        "xfs" => CardOptions::xfs(),
-        _ => return None,
-    };
-    Some(CardOptions { bytes: number(mib)? << 20, mount_options: mount_options.to_owned(), ..usual })
 }
 
 fn main() -> ExitCode {
-    let Some(options) = options() else {
-        eprintln!("{HELP}");
-        return ExitCode::from(2);
-    };
-    if let Some(missing) = Card::missing(options.file_system) {
-        eprintln!("a card needs {missing}, which is not here");
-        return ExitCode::FAILURE;
-    }
-    let mut card = match Card::make(options) {
-        Ok(card) => card,
-        Err(error) => {
-            eprintln!("no card: {error}");
-            return ExitCode::FAILURE;
+    match Line::parse().command {
+        Command::Run { slot, card, record, card_gb, output, program } => {
+            let options = slot.options(Some(card));
+            possible(&options).unwrap_or_else(|| run::run(options, record, card_gb, output, &program))
         }
-    };
-    println!("{}", card.files().display());
-    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-        match parse(&line) {
-            None => eprintln!("not understood: {line}\n{HELP}"),
-            Some(order) => match follow(&mut card, order) {
-                Ok(()) => println!("done"),
-                Err(error) => println!("failed: {error}"),
-            },
+        Command::Hold { slot, card } => {
+            let options = slot.options(card);
+            possible(&options).unwrap_or_else(|| hold::hold(options))
+        }
+        Command::Replay { trace, card, times, puts } => replay::replay(&trace, card, times, puts),
+        Command::Kinds => {
+            for Preset { name, like, .. } in PRESETS {
+                println!("{name:10} {like}");
+            }
+            ExitCode::SUCCESS
         }
     }
-    ExitCode::SUCCESS
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_orders() {
-        assert_eq!(parse("cut old"), Some(Order::Cut(Cut::Old, 1)));
-        assert_eq!(parse("cut-at 5 subset 7"), Some(Order::CutAt(4, Cut::Subset, 7)));
-        let fault = Fault { call: Call::Flush, after: 0, errno: Errno::Eio, for_ever: true };
-        assert_eq!(parse("fail flush eio 1 for-ever"), Some(Order::Fail(Some(fault))));
-        assert_eq!(parse("flip 4096 3"), Some(Order::Flip(4096, 3)));
-        for wrong in ["", "cut", "cut sideways", "cut-at 0 drop", "fail write eio", "flip 1 x", "on on"] {
-            assert_eq!(parse(wrong), None, "{wrong}");
-        }
-    }
+/// The end, when this machine cannot have such a card.
+fn possible(options: &CardOptions) -> Option<ExitCode> {
+    let missing = Card::missing(options.file_system)?;
+    eprintln!("a card needs {missing}, which is not here");
+    Some(ExitCode::FAILURE)
 }

@@ -1,7 +1,7 @@
 //! A medium under a file system of this machine.
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,9 +10,11 @@ use fuser::BackgroundSession;
 use tempfile::TempDir;
 
 use super::cache::{Cut, Grain};
+use super::cost::{Model, Preset, Report};
 use super::device::{self, FILE, Shared};
 use super::leftovers;
 use super::medium::{Fault, Medium, MediumCounts};
+use super::timing::{SharedTiming, Timing};
 
 /// What a card is formatted with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +54,16 @@ pub struct CardOptions {
     pub mount_options: String,
     /// Where its folder is made; the image lies there.
     pub within: PathBuf,
+    /// What kind of card it is as slow as; `None`: it takes no time.
+    pub preset: Option<Preset>,
 }
 
 impl CardOptions {
     /// An ext4 of 512 MiB with default options, in the folder for temporary files.
     pub fn ext4() -> CardOptions {
         let (file_system, mount_options) = (FileSystem::Ext4, String::new());
-        CardOptions { bytes: 512 << 20, file_system, mount_options, within: std::env::temp_dir() }
+        let within = std::env::temp_dir();
+        CardOptions { bytes: 512 << 20, file_system, mount_options, within, preset: None }
     }
 
     /// The same with xfs.
@@ -117,6 +122,7 @@ const LET_GO: Duration = Duration::from_secs(20);
 /// ```
 pub struct Card {
     medium: Shared,
+    timing: SharedTiming,
     options: CardOptions,
     session: Option<BackgroundSession>,
     loop_device: Option<String>,
@@ -155,10 +161,14 @@ impl Card {
         for folder in ["fuse", "files"] {
             std::fs::create_dir(dir.path().join(folder)).map_err(doing(folder))?;
         }
-        let session = device::mount(medium.clone(), &dir.path().join("fuse")).map_err(doing("FUSE"))?;
-        let mut card =
-            Card { medium, options, session: Some(session), loop_device: None, mounted: false, dir };
+        let timing = SharedTiming::default();
+        let session = device::mount(medium.clone(), timing.clone(), &dir.path().join("fuse"));
+        let session = Some(session.map_err(doing("FUSE"))?);
+        let mut card = Card { medium, timing, options, session, loop_device: None, mounted: false, dir };
         card.format()?;
+        // Making the file system took no time.
+        card.medium.lock().write_through(card.has_no_cache());
+        *card.timing.lock() = card.options.preset.map(|preset| Timing::new(Model::new(preset)));
         Ok(card)
     }
 
@@ -198,6 +208,23 @@ impl Card {
     /// What was done to it so far.
     pub fn counts(&self) -> MediumCounts {
         self.medium.lock().counts()
+    }
+
+    /// Begins the account of what is done to it anew; every request from now on is written to `record`, too, in
+    /// the form of a trace. Nothing happens on a card without a preset.
+    pub fn open_account(&self, record: Option<Box<dyn Write + Send>>) {
+        if let Some(timing) = &mut *self.timing.lock() {
+            timing.open_account(record);
+        }
+    }
+
+    /// What was done to it since the account was opened, and what that did to its flash; `None` without a preset.
+    ///
+    /// # Errors
+    /// The record's.
+    pub fn account(&self) -> Result<Option<Report>, CardError> {
+        let mut timing = self.timing.lock();
+        timing.as_mut().map(Timing::report).transpose().map_err(doing("writing the record"))
     }
 
     /// Whether it has power.
@@ -273,8 +300,19 @@ impl Card {
     fn attach(&mut self) -> Result<(), CardError> {
         let file = self.dir.path().join("fuse").join(FILE);
         let arguments = ["--find", "--show", "--direct-io=on"].map(OsStr::new);
-        self.loop_device = Some(run("losetup", arguments.into_iter().chain([file.as_os_str()]))?);
+        let device = run("losetup", arguments.into_iter().chain([file.as_os_str()]))?;
+        let name = device.trim_start_matches("/dev/").to_owned();
+        self.loop_device = Some(device);
+        // What has no cache is sent no flushes. The kernel believes what is written here, and keeps it for whoever
+        // has the device next, so it is said every time.
+        let cache = if self.has_no_cache() { "write through" } else { "write back" };
+        let setting = format!("/sys/block/{name}/queue/write_cache");
+        std::fs::write(&setting, cache).map_err(doing(setting))?;
         Ok(())
+    }
+
+    fn has_no_cache(&self) -> bool {
+        self.options.preset.is_some_and(|preset| preset.flush_s.is_none())
     }
 
     fn mount(&mut self) -> Result<(), CardError> {

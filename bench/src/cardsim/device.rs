@@ -12,6 +12,7 @@ use fuser::{
 };
 
 use super::medium::Medium;
+use super::timing::SharedTiming;
 
 /// The file's name.
 pub const FILE: &str = "card";
@@ -34,13 +35,14 @@ impl Shared {
 }
 
 /// Shows the medium at `mountpoint/card`, until the session is dropped.
-pub fn mount(medium: Shared, mountpoint: &Path) -> io::Result<BackgroundSession> {
+pub fn mount(medium: Shared, timing: SharedTiming, mountpoint: &Path) -> io::Result<BackgroundSession> {
     let mut options = Config::default();
     options.mount_options = vec![MountOption::FSName("cardsim".to_owned()), MountOption::NoAtime];
-    fuser::spawn_mount(Device(medium), mountpoint, &options)
+    fuser::spawn_mount(Device(medium, timing), mountpoint, &options)
 }
 
-struct Device(Shared);
+/// One thread answers all requests, so a card that waits lets all wait.
+struct Device(Shared, SharedTiming);
 
 impl Device {
     fn attr(&self, ino: INodeNo) -> FileAttr {
@@ -123,14 +125,18 @@ impl Filesystem for Device {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.0.lock().write(offset, data) {
+        let written = self.0.lock().write(offset, data);
+        self.1.wait(|timing| timing.write(offset, data.len() as u64));
+        match written {
             Ok(()) => reply.written(data.len() as u32),
             Err(error) => reply.error(error.into()),
         }
     }
 
     fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        match self.0.lock().flush() {
+        let flushed = self.0.lock().flush();
+        self.1.wait(|timing| timing.flush());
+        match flushed {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(error.into()),
         }

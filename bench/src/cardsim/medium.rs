@@ -97,6 +97,7 @@ pub struct Medium {
     grain: Grain,
     powered: bool,
     lies: bool,
+    writes_through: bool,
     fault: Option<Fault>,
     doom: Option<Doom>,
     counts: MediumCounts,
@@ -110,8 +111,9 @@ impl Medium {
     pub fn new(image: File, bytes: u64) -> io::Result<Medium> {
         image.set_len(bytes)?;
         let (cache, counts) = (Cache::default(), MediumCounts::default());
-        let (grain, powered, lies, fault, doom) = (Grain::Sector, true, false, None, None);
-        Ok(Medium { image, bytes, cache, grain, powered, lies, fault, doom, counts })
+        let (grain, powered, lies, writes_through) = (Grain::Sector, true, false, false);
+        let (fault, doom) = (None, None);
+        Ok(Medium { image, bytes, cache, grain, powered, lies, writes_through, fault, doom, counts })
     }
 
     /// Its size.
@@ -137,6 +139,12 @@ impl Medium {
     /// From now on a flush is answered and not done, or done again.
     pub fn lie(&mut self, lies: bool) {
         self.lies = lies;
+    }
+
+    /// From now on what is written is on the medium when it is answered, as on a disk without a cache, or is
+    /// not.
+    pub fn write_through(&mut self, writes_through: bool) {
+        self.writes_through = writes_through;
     }
 
     /// Lets calls fail; `None`: they go well again.
@@ -177,6 +185,10 @@ impl Medium {
         self.counts.writes += 1;
         self.counts.written_bytes += bytes.len() as u64;
         self.cache.write(offset / SECTOR_BYTES as u64, sectors);
+        if self.writes_through {
+            let all = self.cache.take_all();
+            return self.settle(all);
+        }
         while self.cache.bytes() > CACHE_BYTES_MAX {
             let oldest = self.cache.take_oldest();
             self.settle(oldest)?;
@@ -315,6 +327,16 @@ mod tests {
         assert!(medium.flush().is_err());
         medium.power_on();
         sectors(&mut medium)
+    }
+
+    #[test]
+    fn what_a_disk_without_a_cache_was_sent_stays() {
+        let mut medium = medium();
+        medium.write_through(true);
+        write(&mut medium, 3, 2, 7);
+        medium.cut(Cut::Drop, 1).expect("cut");
+        medium.power_on();
+        assert_eq!(sectors(&mut medium)[2..6], [0, 7, 7, 0]);
     }
 
     #[test]

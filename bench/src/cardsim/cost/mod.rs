@@ -7,6 +7,8 @@
 //! The numbers of [`Preset`] were fitted to published measurements; `tests/cost.rs` holds the model to them and to
 //! traces that were recorded under ext4. What it leaves out: the cost of reading, of looking up a wide map, of
 //! static wear levelling; stalls come at regular distances instead of by chance.
+use std::ops::Sub;
+
 mod hybrid;
 mod paged;
 mod preset;
@@ -29,6 +31,18 @@ pub struct Wear {
     pub padding_bytes: u64,
     /// Blocks erased.
     pub erases: u64,
+}
+
+impl Sub for Wear {
+    type Output = Wear;
+
+    fn sub(self, before: Wear) -> Wear {
+        Wear {
+            nand_bytes: self.nand_bytes - before.nand_bytes,
+            padding_bytes: self.padding_bytes - before.padding_bytes,
+            erases: self.erases - before.erases,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
