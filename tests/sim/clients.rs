@@ -175,7 +175,7 @@ impl Person {
 pub async fn ask(desk: &Desk, number: usize, client: &Client, op: Op, patience: Duration) -> Outcome {
     let Desk { eye, recorder, door } = desk;
     eye.note(format_args!("client {number} asks {}", Brief(&op)));
-    let call = recorder.begin(op.clone(), eye.moment());
+    let (call, known) = (recorder.begin(number, op.clone(), eye.moment()), recorder.history().known);
     let outcome = match timeout(patience, carry_out(client, &op)).await {
         Ok(Ok((reply, revision))) => Outcome::Answered(reply, revision),
         Ok(Err(Error::Unknown(_))) => {
@@ -193,7 +193,10 @@ pub async fn ask(desk: &Desk, number: usize, client: &Client, op: Op, patience: 
         if *revision > eye.revision() {
             eye.violated(format_args!("{op:?} was answered at {revision}, and there is {}", eye.revision()));
         }
-        if matches!(reply, Reply::Put(_) | Reply::Delete(_) | Reply::Txn(_) | Reply::Granted) {
+        if *revision < known && !matches!(op, Op::Range(_, Consistency::Serializable)) {
+            eye.violated(format_args!("{op:?} was answered at {revision}, and {known} was known before"));
+        }
+        if matches!(reply, Reply::Put(_) | Reply::Delete(_) | Reply::Txn(_) | Reply::Granted(_)) {
             door.acknowledged(eye, *revision);
         }
     }
@@ -220,7 +223,10 @@ async fn carry_out(client: &Client, op: &Op) -> Result<(Reply, i64), Error> {
         Op::Compact { revision, physical } => {
             client.compact(&anyone, revision, physical).await.map(with(|()| Reply::Compacted))
         }
-        Op::Grant { id, ttl_s } => client.lease_grant(&anyone, id, ttl_s).await.map(with(|_| Reply::Granted)),
+        Op::Grant { id, ttl_s } => {
+            let answer = client.lease_grant(&anyone, id, ttl_s).await;
+            answer.map(with(|given: bramble_server::node::client::Granted| Reply::Granted(given.ttl_s)))
+        }
         Op::KeepAlive(id) => client.lease_keep_alive(&anyone, id).await.map(with(Reply::KeptAlive)),
         Op::Revoke(id) => client.lease_revoke(&anyone, id).await.map(with(|()| Reply::Revoked)),
         Op::TimeToLive(id) => {

@@ -9,13 +9,12 @@ use std::time::Duration;
 use bramble_store::disk::sim::Rng;
 use bramble_store::engine::mem::Mem;
 use bramble_store::engine::{Engine, Family, Read};
-use bramble_store::seams::Clock;
+use bramble_tests::history::Time;
 use tokio::time::Instant;
 
 use crate::chance;
 use crate::reach::Reach;
-use crate::seams::SimClock;
-use crate::truth::{Now, Truth};
+use crate::truth::Truth;
 
 /// Lines of the trace that a failure shows.
 const SHOWN: usize = 60;
@@ -40,17 +39,17 @@ struct Seen {
     preempt_percent: u64,
     reach: Reach,
     truth: Truth,
-    life: Option<Life>,
-    /// When each life began and ended.
-    lives: Vec<(Now, Now)>,
+    /// The engine of the member that runs.
+    life: Option<Mem>,
+    /// When each life began and ended, and when it began to serve.
+    lives: Vec<(Time, Time)>,
+    led: Vec<Time>,
+    /// The last moment that was asked for.
+    tick: Time,
+    /// Thousandths of a second that members' clocks make of a second.
+    clock_rate: u32,
     /// The newest row that says what is applied.
     applied: Option<bytes::Bytes>,
-}
-
-/// What there is to see of a running member.
-struct Life {
-    engine: Mem,
-    clock: Arc<SimClock>,
 }
 
 impl Eye {
@@ -66,6 +65,9 @@ impl Eye {
             truth: Truth::default(),
             life: None,
             lives: Vec::new(),
+            led: Vec::new(),
+            tick: 0,
+            clock_rate: 1000,
             applied: None,
         };
         Arc::new(Eye { begun: Instant::now(), seed, loud, seen: Mutex::new(seen) })
@@ -80,9 +82,14 @@ impl Eye {
         self.begun.elapsed()
     }
 
-    /// Virtual time, the member's clock and its life.
-    pub fn moment(&self) -> Now {
-        self.seen().now(self.now())
+    /// This moment, later than any that was asked for before, in nanoseconds of the members' clocks.
+    pub fn moment(&self) -> Time {
+        self.seen().moment(self.now())
+    }
+
+    /// From here on members' clocks make so many thousandths of a second of one.
+    pub fn set_clock_rate(&self, rate: u32) {
+        self.seen().clock_rate = rate;
     }
 
     /// One line of the trace.
@@ -131,38 +138,43 @@ impl Eye {
         }
     }
 
-    /// A member lives on this engine, by this clock.
-    pub fn lives(&self, engine: Mem, clock: Arc<SimClock>) {
+    /// A member lives on this engine.
+    pub fn lives(&self, engine: Mem) {
+        let now = self.now();
         let mut seen = self.seen();
         seen.applied = None;
-        seen.life = Some(Life { engine, clock });
-        let mut begun = seen.now(self.now());
-        begun.life += 1;
-        seen.lives.push((begun, begun));
+        seen.life = Some(engine);
+        let began = seen.moment(now);
+        seen.lives.push((began, began));
     }
 
     /// It does no more.
     pub fn died(&self) {
         self.turned("the end");
+        let now = self.now();
         let mut seen = self.seen();
-        let ended = seen.now(self.now());
+        let ended = seen.moment(now);
         if let Some(life) = seen.lives.last_mut() {
             life.1 = ended;
         }
         seen.life = None;
     }
 
-    /// When each life began and ended.
-    pub fn all_lives(&self) -> Vec<(Now, Now)> {
-        self.seen().lives.clone()
+    /// When each life began to serve; when each began and ended.
+    pub fn all_lives(&self) -> (Vec<Time>, Vec<(Time, Time)>) {
+        let seen = self.seen();
+        (seen.led.clone(), seen.lives.clone())
     }
 
     /// A restart is done: nothing of the truth may be missing above `floor`.
     pub fn compare(&self, floor: i64) {
         self.turned("the start");
+        let now = self.now();
         let compared = {
-            let seen = self.seen();
-            seen.life.as_ref().map_or(Ok(()), |life| seen.truth.compare(&life.engine.view(), floor))
+            let mut seen = self.seen();
+            let served = seen.moment(now);
+            seen.led.push(served);
+            seen.life.as_ref().map_or(Ok(()), |engine| seen.truth.compare(&engine.view(), floor))
         };
         if let Err(what) = compared {
             self.violated(format_args!("after a restart: {what}"));
@@ -205,9 +217,10 @@ impl Eye {
 }
 
 impl Seen {
-    fn now(&self, at: Duration) -> Now {
-        let clock = self.life.as_ref().map_or(Duration::ZERO, |life| life.clock.now());
-        Now { at, clock, life: self.lives.len() }
+    fn moment(&mut self, now: Duration) -> Time {
+        let clock = now * self.clock_rate / 1000;
+        self.tick = (self.tick + 1).max(clock.as_nanos() as Time);
+        self.tick
     }
 
     fn note(&mut self, now: Duration, what: Arguments<'_>, loud: bool) {
@@ -225,9 +238,9 @@ impl Seen {
     }
 
     fn look(&mut self, now: Duration, loud: bool) -> Result<(), String> {
-        let when = self.now(now);
-        let Some(life) = &self.life else { return Ok(()) };
-        let view = life.engine.view();
+        let when = self.moment(now);
+        let Some(engine) = &self.life else { return Ok(()) };
+        let view = engine.view();
         let applied = view.get(Family::Idx, b"mapplied").map_err(|fatal| fatal.to_string())?;
         let new = self.truth.look(&view, when)?;
         if applied != self.applied {

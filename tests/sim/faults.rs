@@ -84,6 +84,7 @@ impl Weather {
         machine.pace.lock().expect("one thread runs at a time").sync_ms = self.sync_ms;
         machine.clock_rate = self.clock_rate;
         eye.set_preempt_percent(self.preempt_percent);
+        eye.set_clock_rate(self.clock_rate);
         match self.clock_rate {
             1000 => {}
             ..1000 => eye.hit("clock too slow"),

@@ -81,7 +81,7 @@ impl Machine {
     /// Begins a life.
     pub async fn start(&mut self) -> Result<Life, StartError> {
         let clock = Arc::new(SimClock::new(&mut self.rng, self.clock_rate));
-        self.eye.lives(self.engine.clone(), clock.clone());
+        self.eye.lives(self.engine.clone());
         let medium = Medium {
             sim: self.disk.clone(),
             engine: self.engine.clone(),

@@ -18,15 +18,14 @@ mod heal;
 mod leases;
 mod machine;
 mod medium;
-mod model;
 mod reach;
 mod record;
 mod runs;
 mod seams;
 mod threads;
+mod told;
 mod truth;
 mod watchers;
-mod watches;
 mod world;
 
 use std::env;

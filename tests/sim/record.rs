@@ -2,14 +2,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use bramble_server::node::client::{Consistency, WatchCreate};
+use bramble_server::node::client::Consistency;
 use bramble_server::node::error::Error;
 use bramble_store::types::{
-    DeleteReply, DeleteRequest, Event, LeaseId, PutReply, PutRequest, RangeReply, RangeRequest, TxnReply,
-    TxnRequest,
+    DeleteReply, DeleteRequest, LeaseId, PutReply, PutRequest, RangeReply, RangeRequest, TxnReply, TxnRequest,
 };
-
-use crate::truth::Now;
+use bramble_tests::history::{NEVER, Time, Watch};
 
 /// What a client asked for.
 #[derive(Clone, Debug)]
@@ -33,7 +31,8 @@ pub enum Reply {
     Txn(TxnReply),
     Range(RangeReply),
     Compacted,
-    Granted,
+    /// Seconds given.
+    Granted(i64),
     /// Seconds; 0 = there is no such lease.
     KeptAlive(i64),
     Revoked,
@@ -55,34 +54,22 @@ pub enum Outcome {
 /// One request.
 #[derive(Clone, Debug)]
 pub struct Call {
+    /// Who asked.
+    pub client: u32,
     pub op: Op,
-    pub begun: Now,
-    /// The newest revision that anybody had been told when it began.
-    pub known: i64,
+    pub began: Time,
     pub outcome: Outcome,
-    pub ended: Now,
-}
-
-/// One watcher, until its stream ended or it was cancelled.
-#[derive(Clone, Debug)]
-pub struct Watched {
-    pub create: WatchCreate,
-    /// The first revision it had to tell; learned from its first answer when it began "now".
-    pub from: i64,
-    pub events: Vec<Event>,
-    /// Progress marks: the revision, and how many events had come before.
-    pub marks: Vec<(i64, usize)>,
-    /// The floor when it was cancelled for that.
-    pub cancelled_at: Option<i64>,
-    /// The floor may have been as high as this when the last event came.
-    pub floor: i64,
+    /// [`NEVER`] for an open one: it may be done later.
+    pub ended: Time,
 }
 
 /// The whole history.
 #[derive(Default)]
 pub struct History {
     pub calls: Vec<Call>,
-    pub watches: Vec<Watched>,
+    /// Each watcher's, until its stream ended or it was cancelled.
+    pub watches: Vec<Watch>,
+    /// The newest revision that anybody was told of.
     pub known: i64,
     /// The highest compaction that anybody asked for.
     pub floor: i64,
@@ -100,23 +87,24 @@ impl Recorder {
     }
 
     /// A request begins; its number.
-    pub fn begin(&self, op: Op, begun: Now) -> usize {
+    pub fn begin(&self, client: usize, op: Op, began: Time) -> usize {
         let mut history = self.history();
         if let Op::Compact { revision, .. } = op {
             history.floor = history.floor.max(revision);
         }
-        let known = history.known;
-        history.calls.push(Call { op, begun, known, outcome: Outcome::Open, ended: begun });
+        history.calls.push(Call { client: client as u32, op, began, outcome: Outcome::Open, ended: NEVER });
         history.calls.len() - 1
     }
 
     /// It ended.
-    pub fn end(&self, call: usize, outcome: Outcome, ended: Now) {
+    pub fn end(&self, call: usize, outcome: Outcome, ended: Time) {
         let mut history = self.history();
         if let Outcome::Answered(_, revision) = outcome {
             history.known = history.known.max(revision);
         }
+        if !matches!(outcome, Outcome::Open) {
+            history.calls[call].ended = ended;
+        }
         history.calls[call].outcome = outcome;
-        history.calls[call].ended = ended;
     }
 }

@@ -2,12 +2,12 @@
 //! takes it away. One member alone applies only what its log has kept, so nothing in here is ever undone,
 //! whatever the power does, and nothing comes a second time.
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bramble_store::codec::decode_key_value;
 use bramble_store::engine::mem::MemView;
 use bramble_store::engine::{Cursor, Family, Read};
 use bramble_store::types::KeyValue;
+use bramble_tests::history::Time;
 
 /// One change of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,19 +21,8 @@ pub struct Change {
 #[derive(Clone, Debug)]
 pub struct Moment {
     pub changes: Vec<Change>,
-    /// Virtual time when it was seen, at most one turn of the apply thread after it was made.
-    pub at: Duration,
-    /// The member's own clock then, and which life of it.
-    pub clock: Duration,
-    pub life: usize,
-}
-
-/// When something is seen.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Now {
-    pub at: Duration,
-    pub clock: Duration,
-    pub life: usize,
+    /// When it was seen, at most one turn of the apply thread after it was made.
+    pub at: Time,
 }
 
 /// All moments.
@@ -49,7 +38,7 @@ impl Truth {
     }
 
     /// Takes in what is new; how many revisions there are more.
-    pub fn look(&mut self, view: &MemView, now: Now) -> Result<usize, String> {
+    pub fn look(&mut self, view: &MemView, now: Time) -> Result<usize, String> {
         let before = self.revision();
         let rows = rows_from(view, before + 1)?;
         let mut new = 0;
@@ -58,8 +47,7 @@ impl Truth {
             if main > newest + 1 {
                 return Err(format!("revision {main} follows {newest}"));
             }
-            let Now { at, clock, life } = now;
-            let moment = self.moments.entry(main).or_insert(Moment { changes: Vec::new(), at, clock, life });
+            let moment = self.moments.entry(main).or_insert(Moment { changes: Vec::new(), at: now });
             if change.sub != moment.changes.len() as i64 {
                 return Err(format!("change {} of revision {main} is missing", moment.changes.len()));
             }

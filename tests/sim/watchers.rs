@@ -5,10 +5,11 @@ use std::time::Duration;
 use bramble_server::node::client::{Caller, Client, WatchCreate, WatchResponse, WatchStream};
 use bramble_store::disk::sim::Rng;
 use bramble_store::types::KeyRange;
+use bramble_tests::history::Watch;
 use tokio::time::{sleep, timeout};
 
 use crate::clients::{Desk, key};
-use crate::record::Watched;
+use crate::told;
 
 /// One watcher.
 pub struct Watcher {
@@ -95,14 +96,23 @@ impl Watcher {
         if self.next > 0 && self.next <= asked_at {
             self.desk.eye.hit("watcher began in the past");
         }
-        if stream.create(create.clone()).await.is_err() {
+        let watch = Watch {
+            client: self.number as u32,
+            began: self.desk.eye.moment(),
+            keys: told::span(&create.range),
+            start: create.start_revision,
+            no_put: create.no_put,
+            no_delete: create.no_delete,
+            prev_kv: create.prev_kv,
+            fragment: create.fragment,
+            messages: Vec::new(),
+        };
+        if stream.create(create).await.is_err() {
             return End::Stream;
         }
-        let (events, marks, cancelled_at) = (Vec::new(), Vec::new(), None);
-        let watched = Watched { create, from: self.next, events, marks, cancelled_at, floor: 0 };
         let place = {
             let mut history = self.desk.recorder.history();
-            history.watches.push(watched);
+            history.watches.push(watch);
             history.watches.len() - 1
         };
         self.listen(&mut stream, place).await
@@ -150,18 +160,16 @@ impl Watcher {
             eye.violated(format_args!("watcher {number} is told of {newest}, and there is {there}"));
         }
         let mut history = recorder.history();
-        let (floor, known) = (history.floor, history.known.max(newest));
-        history.known = known;
-        let watched = &mut history.watches[place];
+        history.known = history.known.max(newest);
+        let floor = history.floor;
+        history.watches[place].messages.extend(told::messages(eye.moment(), &response));
         if response.created && !response.canceled {
-            if watched.from == 0 {
-                watched.from = revision + 1;
+            if self.next == 0 {
                 self.next = revision + 1;
             }
             return None;
         }
         if response.canceled {
-            watched.cancelled_at = Some(response.compact_revision);
             let (at, next) = (response.compact_revision, self.next);
             drop(history);
             if at == 0 || at > floor || at < next {
@@ -170,10 +178,8 @@ impl Watcher {
             self.next = at;
             return Some(End::Cancelled);
         }
-        watched.floor = floor;
         if response.events.is_empty() {
             eye.hit("progress mark");
-            watched.marks.push((revision, watched.events.len()));
             self.next = self.next.max(revision + 1);
         }
         if let Some(last) = response.events.last() {
@@ -193,7 +199,6 @@ impl Watcher {
                 (pace, true) => pace,
             };
         }
-        watched.events.extend(response.events);
         None
     }
 }

@@ -17,7 +17,7 @@ use crate::machine::{Life, Machine, READY, revision_after_a_cut};
 use crate::medium::Medium;
 use crate::record::{Op, Recorder};
 use crate::watchers::Watcher;
-use crate::{check, heal, leases, watches};
+use crate::{check, heal};
 
 /// Acknowledgements of which one is looked up on a copy of the disk.
 const LOOK_UP_ONE_IN: u64 = 20;
@@ -324,19 +324,14 @@ impl World {
     fn judge(&self) {
         let eye = &self.desk.eye;
         let history = self.desk.recorder.history();
-        let lives = eye.all_lives();
-        let judged = eye.with_truth(|truth| {
-            let leases = leases::Leases::new(&history, &lives);
-            let findings = check::check(&history, truth, &leases)?;
-            watches::check(&history, truth).map(|_| (findings, leases.lived_through_restarts()))
-        });
-        match judged {
-            Ok((findings, lasting)) => {
+        let (led, lives) = eye.all_lives();
+        match eye.with_truth(|truth| check::check(&history, truth, led, &lives)) {
+            Ok(findings) => {
                 let hits = [
                     (findings.open_done > 0, "lost write happened"),
                     (findings.open_not_done > 0, "lost write did not happen"),
                     (findings.expired_with_keys > 0, "lease expired with keys"),
-                    (lasting > 0, "lease lived through a restart"),
+                    (findings.lived_through_restarts > 0, "lease lived through a restart"),
                 ];
                 hits.iter().filter(|(happened, _)| *happened).for_each(|(_, what)| eye.hit(what));
             }
