@@ -10,6 +10,7 @@ use bramble_store::engine::mem::Mem;
 use bramble_store::error::Fatal;
 use bramble_store::log::{Log, LogOptions};
 use bramble_store::store;
+use bramble_store::watch::HubOptions;
 use tokio::runtime::Handle;
 
 use crate::eye::Eye;
@@ -28,6 +29,7 @@ pub struct Machine {
     pub clock_rate: u32,
     pub rng: Rng,
     log: LogOptions,
+    watch: Option<HubOptions>,
     eye: Arc<Eye>,
 }
 
@@ -57,9 +59,15 @@ impl Machine {
             recent_bytes: 0,
             ..LogOptions::default()
         };
+        let watch = rng.chance(50).then(|| HubOptions {
+            stream_bytes_max: 1 << (10 + rng.below(6)),
+            stream_bytes_min: 1 << 10,
+            step_rows_max: 1 + rng.below(8) as usize,
+            ..HubOptions::default()
+        });
         let pace = Pace { rng: Rng::new(seed ^ 0xd15c), sync_ms: 0, stall: None };
         let (disk, engine, pace) = (SimDisk::new(seed), Mem::new(), Arc::new(Mutex::new(pace)));
-        Machine { disk, engine, pace, clock_rate: 1000, rng, log, eye }
+        Machine { disk, engine, pace, clock_rate: 1000, rng, log, watch, eye }
     }
 
     /// What is about to be opened, looked at on a copy.
@@ -91,7 +99,7 @@ impl Machine {
         };
         let threads = SimThreads { handle: Handle::current(), eye: self.eye.clone() };
         let config = Config { profile: Profile::Pi, auto_compaction: None, ..Config::default() };
-        let builder = Builder::default()
+        let mut builder = Builder::default()
             .config(config)
             .data_dir(DATA)
             .in_process_only()
@@ -100,6 +108,10 @@ impl Machine {
             .clock(clock)
             .entropy(Arc::new(SimEntropy::new(self.rng.number())))
             .threads(Arc::new(threads));
+        // A small history and short queues: watchers are often behind, and rarely for long.
+        if let Some(options) = self.watch {
+            builder = builder.watch(options);
+        }
         let node = builder.build().await?;
         Ok(Life { node, medium })
     }

@@ -9,6 +9,7 @@ use bramble_store::disk::real::RealDisk;
 use bramble_store::engine::mem::Mem;
 use bramble_store::error::Fatal;
 use bramble_store::log::LogOptions;
+use bramble_store::watch::HubOptions;
 use bramble_store::seams::{Clock, Entropy};
 
 use super::Node;
@@ -86,6 +87,7 @@ pub struct Builder {
     pub(super) threads: Arc<dyn Threads>,
     /// `None` = as the medium wants it.
     pub(super) log: Option<LogOptions>,
+    pub(super) watch: Option<HubOptions>,
     /// Addresses given as text; checked when the node is built.
     client_addrs: Vec<String>,
 }
@@ -99,6 +101,7 @@ impl Default for Builder {
             entropy: Arc::new(SystemEntropy),
             threads: Arc::new(SystemThreads),
             log: None,
+            watch: None,
             client_addrs: Vec::new(),
         }
     }
@@ -167,6 +170,12 @@ impl Builder {
     /// Other sizes of the log than the medium's: a small ring comes round early.
     pub fn log(mut self, options: LogOptions) -> Self {
         self.log = Some(options);
+        self
+    }
+
+    /// Other bounds of the watchers' queues than the profile's: with small ones watchers fall behind early.
+    pub fn watch(mut self, options: HubOptions) -> Self {
+        self.watch = Some(options);
         self
     }
 

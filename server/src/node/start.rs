@@ -202,7 +202,7 @@ async fn assemble(
         entropy: entropy.clone(),
         progress_every: config.watch_progress,
         fragment_bytes: config.request_bytes_max + FRAGMENT_SLACK_BYTES,
-        hub_options: pump::hub_options(config.profile),
+        hub_options: builder.watch.unwrap_or_else(|| pump::hub_options(config.profile)),
         failure: failure.clone(),
     };
     parts.pump = Some(pump.spawn(&*threads).map_err(StartError::Thread)?);
