@@ -19,7 +19,7 @@ use crate::plot::{Found, Plot};
 /// As many are planted when nobody says which.
 const IN_A_RUN: usize = 2;
 /// Fewer patches than this are no proof of anything.
-const PATCHES_MIN: usize = 1;
+const PATCHES_MIN: usize = 30;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[test]
