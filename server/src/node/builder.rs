@@ -9,8 +9,8 @@ use bramble_store::disk::real::RealDisk;
 use bramble_store::engine::mem::Mem;
 use bramble_store::error::Fatal;
 use bramble_store::log::LogOptions;
-use bramble_store::watch::HubOptions;
 use bramble_store::seams::{Clock, Entropy};
+use bramble_store::watch::HubOptions;
 
 use super::Node;
 use super::seams::{SystemClock, SystemEntropy, Threads};

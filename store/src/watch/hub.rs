@@ -35,7 +35,7 @@ pub struct Hub {
 pub(super) struct Watcher {
     pub(super) stream: StreamId,
     pub(super) needs: Needs,
-    /// It is promised nothing below this.
+    /// No header of its own goes below this: what `created` named, or its start.
     bookmark_from: i64,
     /// The first main revision it may be sent.
     first: i64,
@@ -80,8 +80,8 @@ impl Hub {
     ///
     /// `shown` is the newest revision that the client may have seen, from a view taken after its request
     /// came; the store shows a revision a moment before the hub is told of it. "From now on" is after
-    /// `shown`, `created` names it in its header (or the hub's revision, if that is newer), and no progress
-    /// will go below it.
+    /// `shown`, `created` names it in its header (or the hub's revision, if that is newer), and no later header
+    /// of this watcher goes below it.
     ///
     /// A progress of the whole stream that still waits in the queue is dropped: the client would read it
     /// after `created`, as a promise to the new watcher too. It asks again.
@@ -269,10 +269,8 @@ impl Hub {
                     continue;
                 }
                 let what = What::Events(slice.events.clone());
-                stream.push(
-                    Delivery { watcher: Some(*id), header_revision: whole.main, what },
-                    &mut self.total,
-                );
+                let header_revision = whole.main.max(watcher.bookmark_from);
+                stream.push(Delivery { watcher: Some(*id), header_revision, what }, &mut self.total);
                 watcher.eventful = true;
                 self.ready.insert(watcher.stream);
             }
@@ -288,7 +286,10 @@ impl Hub {
     pub(super) fn queue(&mut self, id: WatcherId, header_revision: i64, what: What) {
         let watcher = self.watchers.get_mut(&id).expect("only watchers are queued to");
         let stream = self.streams.get_mut(&watcher.stream).expect("a watcher's stream is open");
-        watcher.eventful |= matches!(what, What::Events(_));
+        let eventful = matches!(what, What::Events(_));
+        watcher.eventful |= eventful;
+        let header_revision =
+            if eventful { header_revision.max(watcher.bookmark_from) } else { header_revision };
         stream.push(Delivery { watcher: Some(id), header_revision, what }, &mut self.total);
         self.ready.insert(watcher.stream);
     }

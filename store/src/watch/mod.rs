@@ -15,8 +15,8 @@
 //! Invariants:
 //! - what one watcher is sent is ordered by (main, sub), has no gap, nothing twice, and never a part of
 //!   a main revision;
-//! - queue order is time order, and every header revision is the hub's revision when it was queued, so
-//!   revisions named on a stream never go back;
+//! - queue order is time order, and a header's revision is the hub's when it was queued, or what the watcher's
+//!   `created` named while the hub was not there yet: revisions named to a watcher never go back;
 //! - a progress mark R is queued only when everything up to R has been queued before it;
 //! - a full queue, a lost feed or a slow client costs the watcher one revision number of memory;
 //! - the hub asks no clock, holds no lock and starts nothing: the same calls give the same deliveries.
@@ -108,8 +108,8 @@ impl Default for HubOptions {
 pub struct Delivery {
     /// For which watcher; `None` = for the stream as a whole (progress that was asked for; id -1 on the wire).
     pub watcher: Option<WatcherId>,
-    /// The header's revision. Live events: the events' revision. Catch-up: the newest revision, which may
-    /// be ahead of what was sent; resume from the last event instead. Progress: the revision promised.
+    /// The header's revision. Live events: the events' revision, or what `created` named. Catch-up: the newest
+    /// revision. Both may be ahead of what was sent; resume from the last event instead. Progress: the revision promised.
     /// Compacted: 0.
     pub header_revision: i64,
     /// What to tell.

@@ -80,8 +80,6 @@ struct World<'t> {
     hub: Hub,
     feed: VecDeque<Changes>,
     seen: BTreeMap<WatcherId, Seen>,
-    /// Newest header revision per stream.
-    headers: BTreeMap<StreamId, i64>,
     /// Streams that `ready` has named at some time since they were last empty.
     named: BTreeSet<StreamId>,
     tally: &'t mut Tally,
@@ -193,7 +191,6 @@ impl World<'_> {
     fn close(&mut self, stream: StreamId) {
         self.hub.close(stream);
         assert!(self.hub.take(stream, usize::MAX).is_empty());
-        self.headers.remove(&stream);
         self.named.remove(&stream);
         self.seen.values_mut().filter(|seen| seen.stream == stream).for_each(|seen| seen.ended = true);
     }
@@ -216,11 +213,6 @@ impl World<'_> {
 
     fn receive(&mut self, stream: StreamId, delivery: Delivery) {
         let seed = self.seed;
-        if !matches!(delivery.what, What::Compacted { .. }) {
-            let newest = self.headers.entry(stream).or_insert(0);
-            assert!(*newest <= delivery.header_revision, "seed {seed}: header went back");
-            *newest = delivery.header_revision;
-        }
         match delivery.what {
             What::Events(events) => {
                 let id = delivery.watcher.expect("events are somebody's");
@@ -265,6 +257,12 @@ impl World<'_> {
         let seed = self.seed;
         let seen = self.seen.get_mut(&id).expect("known");
         assert!(!seen.ended && !events.is_empty(), "seed {seed} {id:?}: after its end, or empty");
+        assert!(
+            seen.told <= header,
+            "seed {seed} {id:?}: the header went back from {} to {header}",
+            seen.told
+        );
+        seen.told = header;
         for whole in events.chunk_by(|a, b| a.kv.mod_revision == b.kv.mod_revision) {
             let main = whole[0].kv.mod_revision;
             assert!(
@@ -374,7 +372,6 @@ fn run(seed: u64, tally: &mut Tally) {
         hub: Hub::at(1, options),
         feed: VecDeque::new(),
         seen: BTreeMap::new(),
-        headers: BTreeMap::new(),
         named: BTreeSet::new(),
         tally,
     };

@@ -1,6 +1,6 @@
 //! What is promised, and when.
 use bramble_store::types::KeyRange;
-use bramble_store::watch::{Delivery, WatcherId, What};
+use bramble_store::watch::{Delivery, WatchSpec, WatcherId, What};
 
 use crate::world::*;
 
@@ -66,6 +66,19 @@ fn periodic_progress_skips_one_tick_after_events() {
         Some((2, &What::Progress))
     );
     assert!(!world.hub.tick_progress(WatcherId(99)));
+}
+
+/// Found by 200 kills under load: the header of an event was one below that of the `created` before it, when the
+/// store had shown a revision that the hub did not know yet.
+#[test]
+fn no_header_of_a_watcher_goes_below_the_one_it_was_created_with() {
+    let mut world = World::new();
+    let (early, shown) = (world.past.put("a"), world.past.put("b"));
+    world.hub.watch(A, WatchSpec { start: early.main, ..key("a") }, shown.main);
+    world.hub.publish(&world.past, &[early]).expect("the model cannot fail");
+    assert_eq!(world.take(A).iter().map(|told| told.header_revision).collect::<Vec<_>>(), [shown.main]);
+    world.hub.publish(&world.past, &[shown]).expect("the model cannot fail");
+    assert!(world.hub.progress(A));
 }
 
 /// The store shows a revision to readers before the hub is told of it; who has read it and then watches
