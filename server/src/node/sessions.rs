@@ -318,3 +318,79 @@ fn jittered(every: Duration, entropy: &dyn Entropy) -> Duration {
     let tenth_ms = (every.as_millis() as u64 / 10).max(1);
     every + Duration::from_millis(entropy.next_u64() % tenth_ms)
 }
+
+#[cfg(test)]
+mod tests {
+    use bramble_store::types::{ChangedKey, EventKind, KeyRange, KeyValue};
+    use bramble_store::watch::HubOptions;
+
+    use super::super::budget::Budget;
+    use super::super::outbox::Backlog;
+    use super::*;
+    use crate::config::Profile;
+
+    /// A state at this revision, without a history.
+    struct At(i64);
+
+    impl History for At {
+        fn revision(&self) -> i64 {
+            self.0
+        }
+
+        fn floor(&self) -> i64 {
+            0
+        }
+
+        fn changes(&self, _: i64, _: usize, _: usize) -> Result<Vec<Changes>, Fatal> {
+            Ok(Vec::new())
+        }
+
+        fn before(&self, _: &[u8], _: i64) -> Result<Option<KeyValue>, Fatal> {
+            Ok(None)
+        }
+    }
+
+    struct NoChance;
+
+    impl Entropy for NoChance {
+        fn next_u64(&self) -> u64 {
+            0
+        }
+    }
+
+    fn put_at(main: i64) -> Changes {
+        let kv = KeyValue { key: "k".into(), mod_revision: main, ..KeyValue::default() };
+        Changes { main, changes: vec![ChangedKey { sub: 0, kind: EventKind::Put, kv }] }
+    }
+
+    /// The state shows a revision a moment before its changes come in: who has read it knows it.
+    #[tokio::test]
+    async fn from_now_on_is_after_what_the_state_shows() {
+        let hub = Hub::at(1, HubOptions::default());
+        let mut sessions = Sessions::new(hub, Duration::from_secs(600), 1 << 20, Arc::new(NoChance));
+        let outbox = Arc::new(Outbox::new(Backlog::new(Profile::Default)));
+        let share = Budget::new(Profile::Default).in_process();
+        let place = share.place(Kind::WatchStreams).expect("the first one");
+        let (stream, now) = (StreamId(1), Duration::ZERO);
+        sessions.handle(Ask::Open(stream, outbox.clone(), place), now);
+        sessions.publish(&At(2), &[], None).expect("a view that can be read");
+        let create = WatchCreate {
+            range: KeyRange::single("k"),
+            start_revision: 0,
+            progress_notify: false,
+            no_put: false,
+            no_delete: false,
+            prev_kv: false,
+            watch_id: 0,
+            fragment: false,
+        };
+        sessions.handle(Ask::Create(stream, create, 1), now);
+        sessions.publish(&At(3), &[put_at(2), put_at(3)], None).expect("a view that can be read");
+        sessions.deliver();
+        let (created, _) = outbox.next().await.expect("an answer");
+        assert!(created.created && created.header.revision == 2, "{created:?}");
+        let (told, _) = outbox.next().await.expect("an event");
+        let told: Vec<_> = told.events.iter().map(|event| event.kv.mod_revision).collect();
+        assert_eq!(told, [3], "told of what its client may have read");
+    }
+}

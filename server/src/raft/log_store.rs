@@ -179,3 +179,55 @@ impl RaftLogStorage<Types> for LogStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use bramble_store::disk::sim::SimDisk;
+    use bramble_store::log::{Log, LogOptions, Vote};
+    use bramble_store::seams::Clock;
+    use futures_util::FutureExt;
+
+    use super::super::log_thread;
+    use super::super::types::RaftMembership;
+    use super::*;
+    use crate::failure::Failure;
+    use crate::metrics::Metrics;
+    use crate::threads::SystemThreads;
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    /// Who votes, forgets it in a power cut and votes again elects two leaders.
+    #[tokio::test]
+    async fn a_vote_is_answered_when_it_is_on_the_device() {
+        let (disk, dir) = (SimDisk::new(1), Path::new("/log"));
+        let open = |disk: SimDisk| Log::open(Arc::new(disk), dir, LogOptions::default()).expect("it opens");
+        let (log, recovered) = open(disk.clone());
+        let meter = Metrics::new(Duration::from_secs(1)).0.log.clone();
+        let (threads, failure) = (Arc::new(SystemThreads), Failure::new(dir));
+        let shared = SharedLog::new(&log, &recovered, threads.bell(), failure, meter);
+        let applied = Arc::new(AppliedState::new(None, RaftMembership::default()));
+        let mut store = LogStore::new(shared.clone(), applied, threads);
+        let vote = Vote { term: 3, node: 7, committed: false };
+        let asked = types::raft_vote(vote);
+        let mut saved = pin!(store.save_vote(&asked));
+        assert!(saved.as_mut().now_or_never().is_none(), "answered before anybody has written it");
+        let thread = std::thread::spawn({
+            let shared = shared.clone();
+            move || log_thread::run(log, &shared, &Still)
+        });
+        saved.await.expect("it is saved");
+        assert_eq!(open(disk.survivor()).1.vote, Some(vote), "a power cut right after the answer");
+        shared.close();
+        thread.join().expect("the log's thread ends");
+    }
+}
