@@ -257,6 +257,17 @@ impl<T: fmt::Debug> fmt::Display for Brief<T> {
 
 fn count(eye: &Eye, op: &Op, outcome: &Outcome) {
     match (op, outcome) {
+        (_, Outcome::Refused(Error::Refused(Refusal::NoSpace))) => eye.writes(true),
+        (Op::Put(_), Outcome::Answered(..)) => eye.writes(false),
+        (Op::Delete(_), Outcome::Answered(..)) if eye.is_short() => {
+            eye.hit("deleted where there was no room");
+        }
+        (Op::Compact { .. }, Outcome::Answered(..)) if eye.is_short() => {
+            eye.hit("compacted where there was no room");
+        }
+        _ => {}
+    }
+    match (op, outcome) {
         (Op::Compact { physical, .. }, Outcome::Answered(..)) => {
             eye.hit(if *physical { "physical compaction" } else { "compaction" });
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bramble_store::disk::sim::Rng;
 use bramble_store::engine::mem::Mem;
 use bramble_store::engine::{Engine, Family, Read};
-use bramble_tests::history::Time;
+use bramble_tests::history::{NEVER, Time};
 use tokio::time::Instant;
 
 use crate::chance;
@@ -44,6 +44,10 @@ struct Seen {
     /// When each life began and ended, and when it began to serve.
     lives: Vec<(Time, Time)>,
     led: Vec<Time>,
+    /// When the volume had too little room, to when it had some again.
+    short: Vec<(Time, Time)>,
+    /// Somebody was refused for that, and nothing was written since.
+    refused: bool,
     /// The last moment that was asked for.
     tick: Time,
     /// Thousandths of a second that members' clocks make of a second.
@@ -66,6 +70,8 @@ impl Eye {
             life: None,
             lives: Vec::new(),
             led: Vec::new(),
+            short: Vec::new(),
+            refused: false,
             tick: 0,
             clock_rate: 1000,
             applied: None,
@@ -164,6 +170,39 @@ impl Eye {
     pub fn all_lives(&self) -> (Vec<Time>, Vec<(Time, Time)>) {
         let seen = self.seen();
         (seen.led.clone(), seen.lives.clone())
+    }
+
+    /// The member's volume has room from here on, or too little.
+    pub fn room(&self, enough: bool) {
+        let now = self.now();
+        let mut seen = self.seen();
+        let at = seen.moment(now);
+        match seen.short.last_mut().filter(|(_, ended)| *ended == NEVER) {
+            Some(short) if enough => short.1 = at,
+            None if !enough => seen.short.push((at, NEVER)),
+            _ => {}
+        }
+    }
+
+    /// When there was too little room, and when there was some again.
+    pub fn all_shortages(&self) -> Vec<(Time, Time)> {
+        self.seen().short.clone()
+    }
+
+    /// Whether there is too little room.
+    pub fn is_short(&self) -> bool {
+        self.seen().short.last().is_some_and(|(_, ended)| *ended == NEVER)
+    }
+
+    /// A write was refused for want of room, or was not.
+    pub fn writes(&self, refused: bool) {
+        let mut seen = self.seen();
+        let before = std::mem::replace(&mut seen.refused, refused);
+        match (before, refused) {
+            (_, true) => seen.reach.hit("write refused for want of room"),
+            (true, false) => seen.reach.hit("writes came back"),
+            (false, false) => {}
+        }
     }
 
     /// A restart is done: nothing of the truth may be missing above `floor`.

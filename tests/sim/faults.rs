@@ -6,6 +6,9 @@ use bramble_store::disk::sim::Rng;
 use crate::eye::Eye;
 use crate::machine::Machine;
 
+/// What the member leaves free for flushes, for the log and for what makes room.
+pub const KEPT_FREE_BYTES: u64 = 64 << 20;
+
 /// One thing that goes wrong.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
@@ -27,6 +30,10 @@ pub enum Fault {
     FlushThenCut(u64, u64),
     /// Time passes for everybody, and nobody runs.
     Pause(Duration),
+    /// Others fill the volume: so many bytes are left.
+    Full(u64),
+    /// They make room.
+    Room,
     /// Nothing does.
     Quiet,
 }
@@ -49,6 +56,7 @@ pub struct Weather {
     stalls: bool,
     flushes: bool,
     pauses: bool,
+    full: bool,
     pub lulls: bool,
     pub slow_watchers: bool,
     sync_ms: u64,
@@ -61,7 +69,7 @@ impl Weather {
         let mut on = || rng.chance(50);
         let (cuts, kills, stops, errors) = (on(), on(), on(), on());
         let (stalls, flushes, pauses, slow_watchers) = (on(), on(), on(), on());
-        let (slow_disk, preempts, wrong_clock, lulls) = (on(), on(), on(), on());
+        let (slow_disk, preempts, wrong_clock, lulls, full) = (on(), on(), on(), on(), on());
         Weather {
             faults: 5 + rng.below(20),
             cuts,
@@ -71,6 +79,7 @@ impl Weather {
             stalls,
             flushes,
             pauses,
+            full,
             lulls,
             slow_watchers,
             sync_ms: if slow_disk { 1 + rng.below(200) } else { 0 },
@@ -97,6 +106,7 @@ impl Weather {
         let mut pace = machine.pace.lock().expect("one thread runs at a time");
         pace.sync_ms = pace.sync_ms.min(20);
         pace.stall = None;
+        machine.room(u64::MAX);
         eye.set_preempt_percent(0);
     }
 
@@ -104,6 +114,8 @@ impl Weather {
     pub fn fault(&self, rng: &mut Rng) -> Fault {
         let calls = 1 + rng.below(60);
         let time = Duration::from_millis(500 + rng.below(9500));
+        // Less than is kept free; what the ring still grows by is there, or a write fails and ends the member.
+        let left = (2 << 20) + rng.below(KEPT_FREE_BYTES - (2 << 20));
         let kinds = [
             (self.cuts, Fault::Cut),
             (self.cuts, Fault::CutAtCall(calls)),
@@ -116,6 +128,8 @@ impl Weather {
             // A batch is a write and a sync of the log, mostly.
             (self.flushes && self.cuts, Fault::FlushThenCut(calls, 2 * calls + rng.below(8))),
             (self.pauses, Fault::Pause(time)),
+            (self.full, Fault::Full(left)),
+            (self.full, Fault::Room),
             (true, Fault::Quiet),
         ];
         let on: Vec<_> = kinds.into_iter().filter_map(|(on, fault)| on.then_some(fault)).collect();

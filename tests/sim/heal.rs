@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bramble_server::node::Node;
 use bramble_server::node::budget::KINDS;
-use bramble_server::node::error::{Error, NotNow};
+use bramble_server::node::error::{Error, NotNow, Refusal};
 use bramble_store::types::{LeaseId, PutRequest, RangeRequest};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -20,6 +20,8 @@ use crate::world::{World, until};
 const CALM: Duration = Duration::from_secs(11);
 /// A write is answered within this.
 const SERVED: Duration = Duration::from_secs(5);
+/// Writes are back within this where there is room again.
+const BACK: Duration = Duration::from_secs(12);
 /// Watchers have been told of everything within this: one of them may be asleep for 15 s.
 const TOLD: Duration = Duration::from_secs(30);
 /// A lease ends at most so much after its time: half a second between two looks, and the revoke.
@@ -58,6 +60,10 @@ async fn answered(world: &World, life: &Life, op: Op) -> Reply {
             Outcome::Refused(Error::NotNow(NotNow::TooManyRequests))
                 if world.desk.eye.now() < begun + SERVED =>
             {
+                sleep(Duration::from_millis(100)).await;
+            }
+            // A member that has just begun looks for room after ten seconds.
+            Outcome::Refused(Error::Refused(Refusal::NoSpace)) if world.desk.eye.now() < begun + BACK => {
                 sleep(Duration::from_millis(100)).await;
             }
             other => world.desk.eye.violated(format_args!("healed, {op:?} is answered {other:?}")),

@@ -14,6 +14,7 @@ use bramble_store::watch::HubOptions;
 use tokio::runtime::Handle;
 
 use crate::eye::Eye;
+use crate::faults::KEPT_FREE_BYTES;
 use crate::medium::{Medium, Pace};
 use crate::seams::{SimClock, SimEntropy};
 use crate::threads::SimThreads;
@@ -57,6 +58,7 @@ impl Machine {
             first_fill_bytes: 32 << 10,
             frame_bytes_max: 8 << 10 << rng.below(3),
             recent_bytes: 0,
+            keep_free_bytes: KEPT_FREE_BYTES,
             ..LogOptions::default()
         };
         let watch = rng.chance(50).then(|| HubOptions {
@@ -114,6 +116,12 @@ impl Machine {
         }
         let node = builder.build().await?;
         Ok(Life { node, medium })
+    }
+
+    /// From here on its volume has so many bytes left.
+    pub fn room(&self, bytes: u64) {
+        self.disk.set_free_bytes(bytes);
+        self.eye.room(bytes >= KEPT_FREE_BYTES);
     }
 
     /// The sizes of its log.

@@ -192,7 +192,8 @@ fn refused(call: &record::Call, error: &Error, floor: i64) -> Result<Refused, St
     use record::Op;
     match (error, &call.op) {
         (Error::NotNow(NotNow::Unsupported(_) | NotNow::TooLarge), _) => {}
-        (Error::NotNow(_), _) => return Ok(Refused::NotNow),
+        // Whether there was room is looked at elsewhere.
+        (Error::NotNow(_) | Error::Refused(Refusal::NoSpace), _) => return Ok(Refused::NotNow),
         (Error::Refused(Refusal::LeaseNotFound), Op::Put(_) | Op::Txn(_) | Op::Revoke(_)) => {
             return Ok(Refused::LeaseNotFound);
         }

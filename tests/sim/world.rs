@@ -211,6 +211,8 @@ impl World {
                 eye.hit("whole machine paused");
                 tokio::time::advance(*time).await;
             }
+            Fault::Full(left) => machine.room(*left),
+            Fault::Room => machine.room(u64::MAX),
             Fault::Quiet => {}
         }
         life
@@ -298,6 +300,9 @@ impl World {
                 return Err("it had no power when it was ready".into());
             }
         }
+        if self.desk.eye.is_short() {
+            self.desk.eye.hit("started where there was no room");
+        }
         self.desk.eye.compare(self.desk.recorder.history().floor);
         let log = machine.log_options();
         self.desk.door.opens(&life, log);
@@ -325,7 +330,8 @@ impl World {
         let eye = &self.desk.eye;
         let history = self.desk.recorder.history();
         let (led, lives) = eye.all_lives();
-        match eye.with_truth(|truth| check::check(&history, truth, led, &lives)) {
+        let short = eye.all_shortages();
+        match eye.with_truth(|truth| check::check(&history, truth, led, &lives, &short)) {
             Ok(findings) => {
                 let hits = [
                     (findings.open_done > 0, "lost write happened"),
