@@ -220,8 +220,9 @@ struct Reclaim {
 }
 
 impl Reclaim {
+    /// The alarm may have been raised in an earlier life: the first look comes soon.
     fn new() -> Reclaim {
-        Reclaim { over: false, erased: true }
+        Reclaim { over: true, erased: true }
     }
 
     /// The alarm is raised, or is not. Who raised it may not be there to tell: its client may have gone.
@@ -311,6 +312,7 @@ mod tests {
     #[test]
     fn space_is_looked_for_whenever_the_alarm_is_raised_whoever_is_there_to_tell() {
         let mut reclaim = Reclaim::new();
+        assert_eq!(reclaim.pause(), LOOK_OFTEN, "it may have been raised in an earlier life");
         reclaim.look(true);
         assert!(reclaim.erased, "also at the start");
         reclaim.erased = false;
