@@ -4,6 +4,7 @@ mod bad_input;
 mod budget;
 mod clock;
 mod data_dir;
+mod load;
 mod repair;
 mod slow_log;
 mod start_stop;
