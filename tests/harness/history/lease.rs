@@ -281,8 +281,10 @@ impl LateWitness {
             return None;
         }
         let due = |ended: Time| due(history, ended + life.ttl, life.ttl, bounds);
-        let before = |began: Time| {
-            life.refreshed.iter().filter(move |(.., ended)| *ended < began).map(|one| one.2).max()
+        // One that is still open may have renewed it up to that moment.
+        let before = |seen: Time| {
+            let begun = life.refreshed.iter().filter(move |(_, began, _)| *began < seen);
+            begun.map(|(.., ended)| (*ended).min(seen)).max()
         };
         let renewed = life.refreshed.iter().map(|one| one.1);
         let seen = renewed.chain(self.still_there(lease, life));
