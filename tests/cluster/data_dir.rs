@@ -40,7 +40,7 @@ fn a_newer_format() {
     let setup = Setup::bramble().data_dir(&data);
     drop(setup.clone().start());
     std::fs::write(data.join("FORMAT"), "bramble data 2\n").expect("a file");
-    ends_saying(&mut setup.spawn(), &["format 2", "newer"]);
+    ends_saying(&mut setup.spawn(), &["FORMAT says 2", "newer"]);
 }
 
 #[test]
