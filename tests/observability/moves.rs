@@ -61,7 +61,9 @@ async fn writes_move_the_log_the_engine_and_the_sizes() {
     let log = [("cause", "log")];
     let frames = grown(&before, &after, "etcd_disk_wal_write_bytes_total", &[]);
     assert!(frames > 8e6);
-    assert_eq!(grown(&before, &after, "bramble_disk_written_bytes_total", &log), frames);
+    // Frames that are faster than the filling behind them bring their zeros with them, as long as the ring is new.
+    let written = grown(&before, &after, "bramble_disk_written_bytes_total", &log);
+    assert!((frames..2.0 * frames).contains(&written), "{written} bytes for {frames} of frames");
     let flushes = grown(&before, &after, "bramble_flushes_total", &log);
     assert_eq!(flushes, grown(&before, &after, "bramble_flush_duration_seconds_count", &log));
     assert_eq!(flushes, grown(&before, &after, "etcd_disk_wal_fsync_duration_seconds_count", &[]));
