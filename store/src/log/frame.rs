@@ -171,7 +171,7 @@ pub(crate) fn block_is_whole(block: &[u8], offset: u64) -> bool {
 
 /// The header of a frame that begins in this block at `offset`, when its bytes are what was written there.
 pub(crate) fn head(block: &[u8], offset: u64) -> Option<Head> {
-    if block[20..24] != MAGIC || u32_at(block, 44) != head_crc(block, offset) {
+    if !begins_frame(block) || u32_at(block, 44) != head_crc(block, offset) {
         return None;
     }
     let key = u16::from_le_bytes([block[26], block[27]]);
@@ -184,14 +184,17 @@ pub(crate) fn head(block: &[u8], offset: u64) -> Option<Head> {
     })
 }
 
-/// Where in the first `end` bytes of a segment the frame belongs whose first block this is, though it lies
-/// elsewhere. A write that was torn leaves no such block; a device that mixed up two blocks does.
-pub(crate) fn misplaced_from(block: &[u8], end: u64) -> Option<u64> {
-    if block[20..24] != MAGIC {
-        return None;
-    }
+/// Where in a segment of `capacity` bytes the frame belongs whose first block this is, wherever it lies. A
+/// write that was torn leaves none that lies elsewhere; a device that mixed up two blocks does.
+pub(crate) fn home(block: &[u8], capacity: u64) -> Option<u64> {
     let crc = u32_at(block, 44);
-    (0..end).step_by(BLOCK).find(|offset| head_crc(block, *offset) == crc)
+    let mut places = (0..capacity).step_by(BLOCK);
+    if begins_frame(block) { places.find(|offset| head_crc(block, *offset) == crc) } else { None }
+}
+
+/// Whether this was the first block of a frame once, wherever it lies, and whatever happened to the rest.
+pub(crate) fn begins_frame(block: &[u8]) -> bool {
+    block[20..24] == MAGIC
 }
 
 /// Checks every block of the frame `bytes` at `offset`. `Ok`: its CRC. `Err`: its first bad block.

@@ -4,6 +4,9 @@ use super::record::ENTRY_HEAD_MAX;
 use crate::error::Fatal;
 use crate::types::LogId;
 
+/// Largest segment.
+pub(crate) const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
 /// Who this node voted for, and whether that leader was confirmed by a quorum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Vote {
@@ -55,7 +58,7 @@ impl LogOptions {
         let sound = (4096..=65536).contains(&align)
             && align.is_power_of_two()
             && self.segment_bytes.is_multiple_of(align)
-            && (8 * align..=1 << 30).contains(&self.segment_bytes)
+            && (8 * align..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes)
             && self.ring_segments >= 2;
         if sound { Ok(()) } else { Err(Fatal::Inconsistent(format!("log options out of range: {self:?}"))) }
     }

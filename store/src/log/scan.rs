@@ -135,14 +135,15 @@ fn refuse_lost_headers(segments: &[Segment], newest: u32) -> Result<(), Fatal> {
 }
 
 /// A segment that is taken for one whose header was never written is about to be written over, so it is
-/// looked through: a frame of an epoch above `newest` anywhere in it means that header and first frame were
-/// lost. Costs a segment's reading, and only after a cut in the middle of a first start or of passing on.
+/// looked through: a part of a frame of an epoch above `newest` anywhere in it, even where it does not belong,
+/// means that header and first frame were lost. Costs a segment's reading, and only after a cut in the middle
+/// of a first start or of passing on.
 fn refuse_frames(segment: &Segment, newest: u32) -> Result<(), Fatal> {
     let mut window = Window::new(segment, segment.file_bytes);
     let mut offset = BLOCK as u64;
     while let Some(block) = window.get(offset, BLOCK)? {
-        let epoch = frame::head(block, offset).map(|head| head.stamp.epoch);
-        if let Some(epoch) = epoch.filter(|epoch| *epoch > newest) {
+        let epoch = frame::stamp(block).epoch;
+        if epoch > newest && (frame::begins_frame(block) || frame::block_is_whole(block, offset)) {
             let what = format!("header and first frame are not readable, but frames of epoch {epoch} follow");
             return Err(damaged(segment, 0, offset, what));
         }

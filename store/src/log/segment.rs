@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use super::Vote;
 use super::frame::BLOCK;
+use super::options::SEGMENT_BYTES_MAX;
 use super::record::INDEX_MAX;
 use crate::disk::{AlignedBuf, File};
 use crate::error::Fatal;
@@ -175,7 +176,7 @@ impl Header {
     fn is_sound(&self) -> bool {
         (BLOCK as u32..=1 << 20).contains(&self.align)
             && self.align.is_power_of_two()
-            && self.capacity <= 1 << 40
+            && self.capacity <= SEGMENT_BYTES_MAX
             && self.capacity.is_multiple_of(u64::from(self.align))
             && self.capacity >= 4 * u64::from(self.align)
             && (1..u32::MAX).contains(&self.epoch)

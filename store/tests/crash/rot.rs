@@ -280,7 +280,7 @@ fn two_cuts_in_a_row_bring_no_torn_frame_back() {
 }
 
 /// Found by fuzzing: a header that is lost together with the frames behind it looked like one that was never
-/// written, and the segment was begun anew.
+/// written, and the segment was begun anew; also when the frames that are left lie where others belong.
 #[test]
 fn a_header_lost_with_its_first_frames_is_no_first_start() {
     let options = LogOptions { segment_bytes: 10 * 4096, first_fill_bytes: 40960, ..LogOptions::default() };
@@ -301,7 +301,7 @@ fn a_header_lost_with_its_first_frames_is_no_first_start() {
     for (files, newest) in lost {
         let (path, bytes) = &files[newest as usize];
         let frames = bytes.chunks(4096).skip(1).filter(|block| block[20..24] == *b"BrLf").count();
-        for gone in 1..frames {
+        for (gone, moved) in (1..frames).flat_map(|gone| [(gone, 0), (gone, 1)]) {
             let disk = SimDisk::new(7);
             disk.create_dir(Path::new(DIR)).expect("an empty disk");
             for (path, bytes) in &files {
@@ -310,10 +310,14 @@ fn a_header_lost_with_its_first_frames_is_no_first_start() {
             }
             let mut broken = bytes.clone();
             broken[..(1 + gone) * 4096].fill(0);
+            broken.rotate_left(moved * 4096);
             disk.set_contents(path, &broken).expect("it is there");
             let opened = Log::open(Arc::new(disk.clone()), Path::new(DIR), options.clone());
             let opened = opened.map(|(_, recovered)| recovered);
-            assert!(matches!(opened, Err(Fatal::Damaged { .. })), "{gone} frames gone: {opened:?}");
+            assert!(
+                matches!(opened, Err(Fatal::Damaged { .. })),
+                "{gone} gone, {moved} blocks back: {opened:?}"
+            );
             assert_eq!(disk.contents(path).expect("it is there"), broken, "it must be left as it is");
         }
     }

@@ -37,7 +37,7 @@ pub(super) fn judge(segment: &Segment, header: &Header, from: u64, expected: u64
         if head.is_none()
             && ours
             && !whole
-            && let Some(home) = frame::misplaced_from(block, end)
+            && let Some(home) = frame::home(block, header.capacity)
         {
             let what = format!("the block at {offset} belongs at {home}: no write leaves it there");
             return Err(damaged(segment, from, offset + BLOCK as u64, what));
