@@ -118,12 +118,10 @@ pub struct Summary {
 
 impl Summary {
     pub(super) fn of(asked: &Tally, told: &Tally, measured: Duration) -> Summary {
-        let mut failed = asked.failed.clone();
-        for (code, times) in &told.failed {
-            *failed.entry(*code).or_default() += times;
-        }
+        let mut both = asked.clone();
+        both.add(told);
         let events = (!told.took_us.is_empty()).then(|| Times::of(told, measured));
-        Summary { requests: Times::of(asked, measured), events, failed }
+        Summary { requests: Times::of(asked, measured), events, failed: both.failed }
     }
 
     /// As JSON; times in microseconds.

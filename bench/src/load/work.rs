@@ -51,7 +51,7 @@ pub enum Work {
 pub struct Data {
     /// How many keys, at least one.
     pub keys: u64,
-    /// How long a value is, at least 16 bytes where changes are watched.
+    /// How long a value is, at least 8 bytes where changes are watched.
     pub value_bytes: usize,
     /// How much of a value is noise, in percent; the rest compresses to nothing.
     pub noise_percent: u8,
