@@ -5,7 +5,7 @@ use bramble_server::node::error::{Error, NotNow, Refusal};
 use bramble_store::types::{self as store, EventKind, KeyRange, OpReply, RangeEnd};
 use bramble_tests::history::{
     Answer, Body, Call, Compare, Event, History, KeyValue, Message, Op, OpAnswer, Outcome, Put, Range,
-    Refusal as Refused, Relation, Request, Span, Target, Time, Txn, Watch, What,
+    Refusal as Refused, Relation, Request, Response, Span, Target, Time, Txn, Watch, What,
 };
 
 use crate::record::{self, Reply};
@@ -210,24 +210,15 @@ fn refused(call: &record::Call, error: &Error, floor: i64) -> Result<Refused, St
     Err(format!("{call:?} was refused wrongly"))
 }
 
-/// What a watcher was told at a moment; a creation that failed says two things.
+/// What a watcher was told at a moment.
 pub fn messages(at: Time, response: &WatchResponse) -> Vec<Message> {
-    let mut says = Vec::new();
-    if response.created {
-        says.push(What::Created);
-    }
-    if response.canceled {
-        says.push(What::Canceled(response.compact_revision));
-    }
-    if !response.events.is_empty() {
-        let events = response.events.iter().map(event).collect();
-        says.push(What::Events { events, more: response.fragment });
-    }
-    if says.is_empty() {
-        says.push(What::Progress);
-    }
-    let revision = response.header.revision;
-    says.into_iter().map(|what| Message { at, revision, what }).collect()
+    let said = Response {
+        created: response.created,
+        canceled: response.canceled.then_some(response.compact_revision),
+        events: response.events.iter().map(event).collect(),
+        more: response.fragment,
+    };
+    said.messages(at, response.header.revision)
 }
 
 fn event(event: &store::Event) -> Event {

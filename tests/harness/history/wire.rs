@@ -8,8 +8,8 @@ use bytes::Bytes;
 use tonic::{Code, Status};
 
 use super::{
-    Answer, Body, Compare, Event, KeyValue, Message, Op, OpAnswer, Outcome, Refusal, Relation, Request, Span,
-    Target, Time, Watch, What,
+    Answer, Body, Compare, Event, KeyValue, Message, Op, OpAnswer, Outcome, Refusal, Relation, Request,
+    Response, Span, Target, Time, Watch,
 };
 use crate::wire::Wire;
 
@@ -193,24 +193,15 @@ pub fn create(watch: &Watch) -> pb::WatchCreateRequest {
     }
 }
 
-/// What a message on the stream of one watch says; a creation that failed says two things.
+/// What a response on the stream of one watch says.
 pub fn messages(at: Time, response: pb::WatchResponse) -> Vec<Message> {
-    let revision = revision(response.header);
-    let mut says = Vec::new();
-    if response.created {
-        says.push(What::Created);
-    }
-    if response.canceled {
-        says.push(What::Canceled(response.compact_revision));
-    }
-    if !response.events.is_empty() {
-        let events = response.events.into_iter().map(event).collect();
-        says.push(What::Events { events, more: response.fragment });
-    }
-    if says.is_empty() {
-        says.push(What::Progress);
-    }
-    says.into_iter().map(|what| Message { at, revision, what }).collect()
+    let said = Response {
+        created: response.created,
+        canceled: response.canceled.then_some(response.compact_revision),
+        events: response.events.into_iter().map(event).collect(),
+        more: response.fragment,
+    };
+    said.messages(at, revision(response.header))
 }
 
 fn event(event: mvccpb::Event) -> Event {

@@ -303,6 +303,35 @@ pub enum What {
     Canceled(i64),
 }
 
+/// What one response of a watch says; a creation that failed says two things.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Response {
+    /// The watch is there.
+    pub created: bool,
+    /// The watch is gone, as in [`What::Canceled`].
+    pub canceled: Option<i64>,
+    /// The changes.
+    pub events: Vec<Event>,
+    /// Whether the next response belongs to this one.
+    pub more: bool,
+}
+
+impl Response {
+    /// The messages of a response that came at that time, with that revision in its header.
+    pub fn messages(self, at: Time, revision: i64) -> Vec<Message> {
+        let mut says = Vec::new();
+        says.extend(self.created.then_some(What::Created));
+        says.extend(self.canceled.map(What::Canceled));
+        if !self.events.is_empty() {
+            says.push(What::Events { events: self.events, more: self.more });
+        }
+        if says.is_empty() {
+            says.push(What::Progress);
+        }
+        says.into_iter().map(|what| Message { at, revision, what }).collect()
+    }
+}
+
 impl Call {
     /// The answer, if there is one.
     pub fn answer(&self) -> Option<&Answer> {
