@@ -82,14 +82,10 @@ impl Watcher {
     async fn follow(&mut self, client: &Client) -> End {
         let Ok(mut stream) = client.watch(&Caller::default()).await else { return End::Stream };
         let create = WatchCreate {
-            range: self.range.clone(),
             start_revision: self.next,
             progress_notify: self.rng.chance(50),
-            no_put: false,
-            no_delete: false,
             prev_kv: self.rng.chance(50),
-            watch_id: 0,
-            fragment: false,
+            ..WatchCreate::new(self.range.clone())
         };
         self.pace = Pace::Starting;
         let asked_at = self.desk.eye.revision();

@@ -180,6 +180,22 @@ pub struct WatchCreate {
     pub fragment: bool,
 }
 
+impl WatchCreate {
+    /// Every change in `range` from now on, and nothing besides.
+    pub fn new(range: KeyRange) -> WatchCreate {
+        WatchCreate {
+            range,
+            start_revision: 0,
+            progress_notify: false,
+            no_put: false,
+            no_delete: false,
+            prev_kv: false,
+            watch_id: 0,
+            fragment: false,
+        }
+    }
+}
+
 /// What a watch stream says. Maps one to one on etcd's WatchResponse.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WatchResponse {

@@ -108,17 +108,7 @@ impl<'a> Contest<'a> {
     /// A stream with one watch, which is counted as long as the stream lives.
     pub(super) async fn watch(&self, range: KeyRange, start_revision: i64) -> Result<WatchStream, Error> {
         let stream = self.client.watch(&self.caller.for_a_step()).await?;
-        let watch = WatchCreate {
-            range,
-            start_revision,
-            progress_notify: false,
-            no_put: false,
-            no_delete: false,
-            prev_kv: false,
-            watch_id: 0,
-            fragment: false,
-        };
-        stream.create(watch).await?;
+        stream.create(WatchCreate { start_revision, ..WatchCreate::new(range) }).await?;
         Ok(stream)
     }
 

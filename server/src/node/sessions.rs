@@ -374,17 +374,7 @@ mod tests {
         let (stream, now) = (StreamId(1), Duration::ZERO);
         sessions.handle(Ask::Open(stream, outbox.clone(), place), now);
         sessions.publish(&At(2), &[], None).expect("a view that can be read");
-        let create = WatchCreate {
-            range: KeyRange::single("k"),
-            start_revision: 0,
-            progress_notify: false,
-            no_put: false,
-            no_delete: false,
-            prev_kv: false,
-            watch_id: 0,
-            fragment: false,
-        };
-        sessions.handle(Ask::Create(stream, create, 1), now);
+        sessions.handle(Ask::Create(stream, WatchCreate::new(KeyRange::single("k")), 1), now);
         sessions.publish(&At(3), &[put_at(2), put_at(3)], None).expect("a view that can be read");
         sessions.deliver();
         let (created, _) = outbox.next().await.expect("an answer");

@@ -123,16 +123,7 @@ async fn a_running_watcher_outlives_its_permission() {
 }
 
 fn create(key: &str) -> WatchCreate {
-    WatchCreate {
-        range: KeyRange::single(bytes(key)),
-        start_revision: 0,
-        progress_notify: false,
-        no_put: false,
-        no_delete: false,
-        prev_kv: false,
-        watch_id: 0,
-        fragment: false,
-    }
+    WatchCreate::new(KeyRange::single(bytes(key)))
 }
 
 async fn next(stream: &mut WatchStream) -> WatchResponse {

@@ -168,7 +168,7 @@ async fn a_failing_write_ends_the_node_at_once_and_nothing_is_acknowledged_after
     let node = machine.start().await.expect("the power is on");
     let client = node.client();
     let mut stream = client.watch(&anyone()).await.expect("a stream");
-    stream.create(watch(everything())).await.expect("asked");
+    stream.create(WatchCreate::new(everything())).await.expect("asked");
     assert!(next(&mut stream).await.created);
     put_at(&client, "k", "before").await;
     machine.disk.fail_at_call(machine.disk.calls() + 1, Fault::Io);

@@ -31,7 +31,7 @@ async fn a_lease_ends_on_time_and_its_keys_go_at_one_revision() {
     assert_eq!((left.granted_ttl_s, left.keys.len()), (2, 3));
     assert!((0..=2).contains(&left.ttl_s));
     let mut stream = client.watch(&anyone()).await.expect("a stream");
-    stream.create(watch(everything())).await.expect("asked");
+    stream.create(WatchCreate::new(everything())).await.expect("asked");
     assert!(next(&mut stream).await.created);
     let gone = next(&mut stream).await;
     let took = begun.elapsed();

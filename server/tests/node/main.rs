@@ -46,19 +46,6 @@ fn get(key: &str) -> RangeRequest {
     RangeRequest::new(KeyRange::single(key.to_string()))
 }
 
-fn watch(range: KeyRange) -> WatchCreate {
-    WatchCreate {
-        range,
-        start_revision: 0,
-        progress_notify: false,
-        no_put: false,
-        no_delete: false,
-        prev_kv: false,
-        watch_id: 0,
-        fragment: false,
-    }
-}
-
 /// All keys, as the wire says it.
 fn everything() -> KeyRange {
     KeyRange::from_wire("\0".into(), "\0".into())

@@ -11,7 +11,7 @@ async fn a_watcher_is_told_once_in_order_and_nothing_its_client_knew() {
     for round in 0..50 {
         let before = put_at(&client, "k", "before").await;
         let mut stream = client.watch(&anyone()).await.expect("a stream");
-        stream.create(watch(everything())).await.expect("asked");
+        stream.create(WatchCreate::new(everything())).await.expect("asked");
         let created = next(&mut stream).await;
         assert!(created.created && !created.canceled, "round {round}");
         assert!(created.header.revision >= before);
@@ -29,7 +29,7 @@ async fn ids_are_the_clients_own_and_refusals_have_etcds_words() {
     let dir = tempfile::tempdir().expect("a directory");
     let node = start(dir.path()).await;
     let mut stream = node.client().watch(&anyone()).await.expect("a stream");
-    let wanted = |watch_id| WatchCreate { watch_id, ..watch(KeyRange::single("k")) };
+    let wanted = |watch_id| WatchCreate { watch_id, ..WatchCreate::new(KeyRange::single("k")) };
     for id in [0, 1, -1, 0, 7, 0] {
         stream.create(wanted(id)).await.expect("asked");
     }
@@ -44,7 +44,7 @@ async fn ids_are_the_clients_own_and_refusals_have_etcds_words() {
     let end = |end: &'static str| bramble_store::types::RangeEnd::Before(end.into());
     let refused = [
         (wanted(7), "mvcc: duplicate watch ID provided on the WatchStream"),
-        (watch(KeyRange { start: "b".into(), end: end("b") }), "mvcc: watcher range is empty"),
+        (WatchCreate::new(KeyRange { start: "b".into(), end: end("b") }), "mvcc: watcher range is empty"),
         (
             WatchCreate { start_revision: -5, ..wanted(0) },
             "etcdserver: mvcc: required revision has been compacted",
@@ -75,7 +75,7 @@ async fn history_comes_first_whole_and_compacted_history_cancels() {
     let delete = DeleteRequest { range: everything(), prev_kv: false };
     client.delete(&anyone(), delete).await.expect("answered");
     let mut stream = client.watch(&anyone()).await.expect("a stream");
-    let from_start = WatchCreate { start_revision: 1, prev_kv: true, ..watch(everything()) };
+    let from_start = WatchCreate { start_revision: 1, prev_kv: true, ..WatchCreate::new(everything()) };
     stream.create(from_start.clone()).await.expect("asked");
     assert!(next(&mut stream).await.created);
     let mut events = Vec::new();
@@ -110,14 +110,14 @@ async fn progress_is_asked_for_or_comes_by_itself() {
     let client = node.client();
     let mut stream = client.watch(&anyone()).await.expect("a stream");
     stream.progress().await.expect("asked, and dropped: no watchers");
-    stream.create(watch(KeyRange::single("k"))).await.expect("asked");
+    stream.create(WatchCreate::new(KeyRange::single("k"))).await.expect("asked");
     assert!(next(&mut stream).await.created);
     let revision = put_at(&client, "other", "v").await;
     stream.progress().await.expect("asked");
     let progress = next(&mut stream).await;
     assert_eq!((progress.watch_id, progress.header.revision), (-1, revision));
     assert!(progress.events.is_empty() && !progress.created && !progress.canceled);
-    let notified = WatchCreate { progress_notify: true, ..watch(KeyRange::single("k")) };
+    let notified = WatchCreate { progress_notify: true, ..WatchCreate::new(KeyRange::single("k")) };
     stream.create(notified).await.expect("asked");
     assert!(next(&mut stream).await.created);
     for _ in 0..3 {
@@ -134,7 +134,7 @@ async fn a_slow_reader_loses_nothing() {
     let node = start(dir.path()).await;
     let client = node.client();
     let mut stream = client.watch(&anyone()).await.expect("a stream");
-    stream.create(watch(everything())).await.expect("asked");
+    stream.create(WatchCreate::new(everything())).await.expect("asked");
     assert!(next(&mut stream).await.created);
     let value = "v".repeat(64 << 10);
     for _ in 0..200 {
@@ -161,8 +161,12 @@ async fn a_large_response_is_split_when_that_is_allowed() {
     let deleted = client.delete(&anyone(), all).await.expect("answered").header.revision;
     let mut stream = client.watch(&anyone()).await.expect("a stream");
     // One main revision whose four previous records are 2.8 MB together.
-    let create =
-        WatchCreate { start_revision: deleted, prev_kv: true, fragment: true, ..watch(everything()) };
+    let create = WatchCreate {
+        start_revision: deleted,
+        prev_kv: true,
+        fragment: true,
+        ..WatchCreate::new(everything())
+    };
     stream.create(create).await.expect("asked");
     assert!(next(&mut stream).await.created);
     let (mut events, mut pieces) = (0, 0);
@@ -184,7 +188,7 @@ async fn streams_end_with_the_node_and_shutdown_is_quick() {
     let mut streams = Vec::new();
     for _ in 0..50 {
         let mut stream = client.watch(&anyone()).await.expect("a stream");
-        stream.create(watch(everything())).await.expect("asked");
+        stream.create(WatchCreate::new(everything())).await.expect("asked");
         assert!(next(&mut stream).await.created);
         streams.push(stream);
     }
