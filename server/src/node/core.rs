@@ -100,6 +100,8 @@ pub(super) struct Core {
     pub(super) backlog: Arc<Backlog>,
     pub(super) space: Space,
     pub(super) reads: mpsc::Sender<oneshot::Sender<u64>>,
+    /// The newest term in which this member, leading and alone, has answered a read barrier; 0: none.
+    pub(super) settled_term: AtomicU64,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -186,8 +188,18 @@ impl Core {
     }
 
     /// Waits until a view is at least as new as every write acknowledged before the call.
+    ///
+    /// Who leads alone has acknowledged all writes itself, and those it acknowledges are in the view before.
+    /// Those of earlier terms are, too, once one barrier was passed: no other needs to ask Raft then.
     pub(super) async fn barrier(&self) -> Result<(), Error> {
+        let alone_in = self.raft.sole_leader();
+        if alone_in.is_some_and(|term| term == self.settled_term.load(Ordering::Acquire)) {
+            return Ok(());
+        }
         let passed = self.pass_barrier().await;
+        if let (Ok(()), Some(term)) = (&passed, alone_in) {
+            self.settled_term.fetch_max(term, Ordering::Release);
+        }
         match &passed {
             Ok(()) => {}
             Err(Error::NotNow(NotNow::ReadTimedOut)) => self.metrics.agreement.reads_slow.inc(),

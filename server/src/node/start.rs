@@ -281,6 +281,7 @@ async fn assemble(
         budget,
         space,
         reads,
+        settled_term: AtomicU64::new(0),
         metrics,
     });
     parts.tasks.push(raft.spawn(leases::run(core.clone())));

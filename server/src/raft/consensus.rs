@@ -204,6 +204,15 @@ impl Consensus {
         standing(&self.metrics.borrow_watched())
     }
 
+    /// The term in which this member leads and is the only voter, if it does: nobody else can have been elected
+    /// since, so nobody else can have acknowledged anything.
+    pub fn sole_leader(&self) -> Option<u64> {
+        let metrics = self.metrics.borrow_watched();
+        let config = metrics.membership_config.membership().get_joint_config();
+        let alone = matches!(&config[..], [voters] if voters.len() == 1 && voters.contains(&metrics.id));
+        (alone && metrics.current_leader == Some(metrics.id)).then_some(metrics.current_term)
+    }
+
     /// Waits until what this member knows differs from `seen` in term or leader, and says it. `None`
     /// when Raft has ended.
     pub async fn standing_change(&self, seen: Standing) -> Option<Standing> {
