@@ -2,6 +2,7 @@
 //!
 //! Values compress by LZ4 to about half; the same seed makes the same bytes on every machine.
 pub mod cardsim;
+pub mod disk;
 pub mod load;
 
 use bramble_store::codec;

@@ -94,13 +94,16 @@ pub enum CardError {
     },
 }
 
-fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> CardError {
+pub(crate) fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> CardError {
     let what = what.into();
     move |source| CardError::Io { what, source }
 }
 
 /// Runs a command; what it printed.
-fn run<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>) -> Result<String, CardError> {
+pub(crate) fn run<A: AsRef<OsStr>>(
+    program: &str,
+    arguments: impl IntoIterator<Item = A>,
+) -> Result<String, CardError> {
     let mut command = Command::new(program);
     command.args(arguments);
     let output = command.output().map_err(doing(program))?;

@@ -20,4 +20,5 @@ mod timing;
 
 pub use cache::{CUTS, Cut, Grain, SECTOR_BYTES};
 pub use card::{Card, CardError, CardOptions, FileSystem};
+pub(crate) use card::{doing, run};
 pub use medium::{Call, Errno, Fault, Medium, MediumCounts};

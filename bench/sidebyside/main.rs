@@ -1,0 +1,193 @@
+//! `sidebyside`: the same work on Bramble, etcd, SQLite and an echo, in turn, each on a fresh ext4 on a loop device.
+//!
+//! ```text
+//! sidebyside --within /var/tmp --runs 3 --paced-seconds 600 --json figures.json > figures.md
+//! ```
+mod bare;
+mod least;
+mod report;
+mod rival;
+mod scenes;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bramble_bench::disk::{Asked, Disk};
+use clap::{Parser, Subcommand};
+
+use crate::bare::Bare;
+use crate::report::Report;
+use crate::rival::{Programs, Rival, Running};
+use crate::scenes::{Figures, Lengths, SCENES, Scene};
+
+/// After a start, until memory is looked at.
+const IDLE: Duration = Duration::from_secs(3);
+
+/// The same work on Bramble and its rivals, in turn, each on a fresh ext4 on a loop device; needs root.
+#[derive(Parser)]
+#[command(name = "sidebyside", version, args_conflicts_with_subcommands = true)]
+struct Line {
+    #[command(subcommand)]
+    serve: Option<Serve>,
+    /// The server `bramble`; the one beside this program when nothing is said
+    #[arg(long)]
+    bramble: Option<PathBuf>,
+    /// A flag more for it; may be repeated
+    #[arg(long, allow_hyphen_values = true)]
+    bramble_flag: Vec<String>,
+    /// etcd
+    #[arg(long, default_value = "/usr/bin/etcd")]
+    etcd: PathBuf,
+    /// Who takes part
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "bramble,etcd,sqlite,echo")]
+    rivals: Vec<Rival>,
+    /// Only scenes whose name contains this
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Where the images of the disks lie: on the disk that is to be measured
+    #[arg(long, default_value_os_t = std::env::temp_dir())]
+    within: PathBuf,
+    /// The disks' mount options beside the defaults
+    #[arg(long, default_value = "")]
+    mount_options: String,
+    /// Size of a disk in MiB
+    #[arg(long, default_value_t = 2048)]
+    mib: u64,
+    /// How often each is measured, by turns
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: u32,
+    /// Seconds of a paced scene
+    #[arg(long, default_value_t = 60)]
+    paced_seconds: u64,
+    /// Seconds of the others
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Writes every figure of every run there, too
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Serve {
+    /// An echo, for ever
+    #[command(hide = true)]
+    ServeEcho { listen: SocketAddr },
+    /// SQLite in a folder, for ever
+    #[command(hide = true)]
+    ServeSqlite { listen: SocketAddr, dir: PathBuf },
+}
+
+impl Line {
+    fn lengths(&self) -> Lengths {
+        let (paced, closed) = (Duration::from_secs(self.paced_seconds), Duration::from_secs(self.seconds));
+        Lengths { paced, closed }
+    }
+
+    fn scenes(&self) -> impl Iterator<Item = &'static Scene> {
+        SCENES.iter().filter(|scene| scene.name.contains(&self.only))
+    }
+
+    fn programs(&self) -> Result<Programs, String> {
+        let beside = || Some(std::env::current_exe().ok()?.parent()?.join("bramble"));
+        let bramble = self.bramble.clone().or_else(beside).unwrap_or_else(|| "bramble".into());
+        let (etcd, bramble_flags) = (self.etcd.clone(), self.bramble_flag.clone());
+        for (rival, program) in [(Rival::Bramble, &bramble), (Rival::Etcd, &etcd)] {
+            if self.rivals.contains(&rival) && !program.exists() {
+                return Err(format!("{} is not at {}", rival.name(), program.display()));
+            }
+        }
+        Ok(Programs { bramble, etcd, bramble_flags })
+    }
+
+    fn disk(&self) -> Result<Disk, String> {
+        Disk::make(self.mib << 20, &self.within, &self.mount_options).map_err(|why| why.to_string())
+    }
+
+    async fn compare(&self) -> Result<Report, String> {
+        let (programs, mut report) = (self.programs()?, Report::default());
+        for run in 1..=self.runs {
+            self.overwrites(&mut report).await?;
+            for rival in &self.rivals {
+                eprintln!("run {run} of {}: {}", self.runs, rival.name());
+                self.run(*rival, &programs, &mut report).await?;
+            }
+        }
+        Ok(report)
+    }
+
+    /// The paced scenes' writes, bare.
+    async fn overwrites(&self, report: &mut Report) -> Result<(), String> {
+        for scene in self.scenes() {
+            let Some(rate) = scene.rate else { continue };
+            let disk = self.disk()?;
+            let bare = Bare::make(&disk.files()).map_err(|why| why.to_string())?;
+            let (before, measured) = (asked(&disk)?, self.lengths().paced);
+            let count = tokio::task::spawn_blocking(move || bare.run(rate, measured));
+            let count = count.await.map_err(|why| why.to_string())?.map_err(|why| why.to_string())? as f64;
+            let asked = asked(&disk)? - before;
+            let figures = Figures::from([
+                ("device B/op", asked.bytes as f64 / count),
+                ("writes/op", asked.writes as f64 / count),
+                ("flushes/op", asked.flushes as f64 / count),
+            ]);
+            report.add(scene.name, Rival::Bare, figures);
+        }
+        Ok(())
+    }
+
+    async fn run(&self, rival: Rival, programs: &Programs, report: &mut Report) -> Result<(), String> {
+        let disk = self.disk()?;
+        let data = disk.files().join("data");
+        std::fs::create_dir(&data).map_err(|why| why.to_string())?;
+        let server = Running::start(rival, programs, &data).await.map_err(|why| why.to_string())?;
+        tokio::time::sleep(IDLE).await;
+        report.add("idle", rival, standing(&server)?);
+        for scene in self.scenes().filter(|scene| scene.is_for(rival)) {
+            report.add(scene.name, rival, scene.play(&server, &disk, self.lengths()).await?);
+        }
+        let server = server.restart(programs).await.map_err(|why| why.to_string())?;
+        tokio::time::sleep(IDLE).await;
+        report.add("after a restart", rival, standing(&server)?);
+        Ok(())
+    }
+}
+
+fn asked(disk: &Disk) -> Result<Asked, String> {
+    disk.asked().map_err(|why| why.to_string())
+}
+
+/// What a server is without work.
+fn standing(server: &Running) -> Result<Figures, String> {
+    let taken = server.taken().map_err(|why| why.to_string())?;
+    let started_ms = server.started_in.as_secs_f64() * 1e3;
+    Ok(Figures::from([("RSS MB", taken.resident_bytes as f64 / 1e6), ("start ms", started_ms)]))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|why| format!("cannot write {}: {why}", path.display()))
+}
+
+async fn run(line: &Line) -> Result<(), String> {
+    match &line.serve {
+        Some(Serve::ServeEcho { listen }) => least::serve_echo(*listen).await.map_err(|why| why.to_string()),
+        Some(Serve::ServeSqlite { listen, dir }) => least::serve_sqlite(*listen, dir).await,
+        None => {
+            let report = line.compare().await?;
+            println!("{}", report.markdown());
+            line.json.as_ref().map_or(Ok(()), |path| write(path, &format!("{:#}\n", report.json())))
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(&Line::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("sidebyside: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! An ext4 on a loop device, and what the kernel counts of it.
+use std::fs::File;
+use std::io;
+use std::ops::Sub;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::cardsim::{CardError, doing, run};
+
+/// What a disk was asked since it was attached, by `/sys/block/*/stat`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Write requests. Flushes without data are counted here, too, by some kernels.
+    pub writes: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Flushes.
+    pub flushes: u64,
+}
+
+impl Sub for Asked {
+    type Output = Asked;
+
+    fn sub(self, before: Asked) -> Asked {
+        Asked {
+            writes: self.writes - before.writes,
+            bytes: self.bytes - before.bytes,
+            flushes: self.flushes - before.flushes,
+        }
+    }
+}
+
+impl Asked {
+    /// Reads the words of a `stat` file: the 5th counts writes, the 7th sectors written, the 16th flushes.
+    fn parse(text: &str) -> Option<Asked> {
+        let words: Vec<u64> = text.split_whitespace().map_while(|word| word.parse().ok()).collect();
+        Some(Asked { writes: *words.get(4)?, bytes: words.get(6)? * 512, flushes: *words.get(15)? })
+    }
+}
+
+/// A fresh ext4. Dropping it takes it down again.
+pub struct Disk {
+    device: String,
+    dir: TempDir,
+}
+
+impl Disk {
+    /// Makes one of `bytes` in `within`, whose own disk it is as slow as.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn make(bytes: u64, within: &Path, mount_options: &str) -> Result<Disk, CardError> {
+        let dir =
+            tempfile::Builder::new().prefix("bramble-disk-").tempdir_in(within).map_err(doing("a folder"))?;
+        let image = dir.path().join("image");
+        File::create(&image).and_then(|file| file.set_len(bytes)).map_err(doing("the image"))?;
+        std::fs::create_dir(dir.path().join("files")).map_err(doing("files"))?;
+        let arguments = ["--find", "--show", "--direct-io=on"].map(Into::into);
+        let device = run("losetup", arguments.into_iter().chain([image.into_os_string()]))?;
+        let disk = Disk { device, dir };
+        let name = disk.device.trim_start_matches("/dev/");
+        let setting = format!("/sys/block/{name}/queue/write_cache");
+        std::fs::write(&setting, "write back").map_err(doing(setting))?;
+        run("mkfs.ext4", ["-q", "-F", "-b", "4096", "-E", "nodiscard,lazy_itable_init=0", &disk.device])?;
+        let files = disk.files();
+        let options = if mount_options.is_empty() { "defaults" } else { mount_options };
+        run("mount", ["-o", options, &disk.device, &files.to_string_lossy()])?;
+        Ok(disk)
+    }
+
+    /// Where its files are.
+    pub fn files(&self) -> PathBuf {
+        self.dir.path().join("files")
+    }
+
+    /// What it was asked so far.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn asked(&self) -> io::Result<Asked> {
+        let name = self.device.trim_start_matches("/dev/");
+        let text = std::fs::read_to_string(format!("/sys/block/{name}/stat"))?;
+        Asked::parse(&text).ok_or_else(|| io::Error::other(format!("a stat file of another kind: {text}")))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Processes that were just ended may hold it for a moment.
+        for _ in 0..200 {
+            if run("umount", [self.files()]).is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        if let Err(error) = run("losetup", ["--detach", &self.device]) {
+            eprintln!("{} was not taken down: {error}", self.device);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_counts_are_read() {
+        let text = "   1 2 3 4 50 6 70 8 9 10 11 12 13 14 15 160 17\n";
+        let asked = Asked { writes: 50, bytes: 70 * 512, flushes: 160 };
+        assert_eq!(Asked::parse(text), Some(asked));
+        assert_eq!(Asked::parse("1 2 3 4 5"), None);
+        assert_eq!((asked - Asked { writes: 20, bytes: 512, flushes: 100 }).flushes, 60);
+    }
+}
