@@ -8,7 +8,7 @@
 //! does now and then what only counts.
 use bytes::Bytes;
 
-use super::history::{LiveKeys, Version, record, records};
+use super::history::{LiveKeys, Version, live_version, record, records};
 use super::moment::Moment;
 use super::room::{Cut, Room, found_bytes, record_bytes};
 use crate::engine::Read;
@@ -61,6 +61,9 @@ impl<R: Read> Moment<'_, R> {
         keys_max: usize,
         room: Room<'_>,
     ) -> Result<Option<(Vec<Found>, i64)>, Fatal> {
+        if range.end == RangeEnd::Single {
+            return self.fetch_one(&range.start, main, room);
+        }
         let mut found = Vec::new();
         let mut live = LiveKeys::of(self.rows, range, main)?;
         while let Some((key, version)) = live.next()? {
@@ -80,6 +83,13 @@ impl<R: Read> Moment<'_, R> {
             }
         }
         Ok(Some((found, count)))
+    }
+
+    /// The same of one key, which one seek finds.
+    fn fetch_one(&self, key: &Bytes, main: i64, room: Room<'_>) -> Result<Option<(Vec<Found>, i64)>, Fatal> {
+        let Some(version) = live_version(self.rows, key, main)? else { return Ok(Some((Vec::new(), 0))) };
+        let found = Found { key: key.clone(), version, record: None };
+        Ok(room(found_bytes(key)).then(|| (vec![found], 1)))
     }
 
     /// Sorts as asked; false when there is no room for what that takes. No order with a target other than
