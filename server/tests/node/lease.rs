@@ -139,6 +139,8 @@ async fn by_hand(dir: &Path, lease_checkpoints: bool) -> (Node, Arc<HandClock>) 
     let builder = Node::builder().config(config).data_dir(dir).in_process_only().clock(clock.clone());
     let node = builder.build().await.expect("the node starts");
     node.ready(PATIENCE).await.expect("the node gets ready");
+    // It has taken its leases over: what is granted from now on ends by this clock.
+    node.client().leases(&anyone()).await.expect("answered");
     (node, clock)
 }
 
