@@ -25,6 +25,9 @@ use crate::scenes::{Figures, Lengths, SCENES, Scene};
 /// After a start, until memory is looked at.
 const IDLE: Duration = Duration::from_secs(3);
 
+/// Writers are done with what they put off, file systems too.
+const QUIET_AFTER: Duration = Duration::from_secs(90);
+
 /// The same work on Bramble and its rivals, in turn, each on a fresh ext4 on a loop device; needs root.
 #[derive(Parser)]
 #[command(name = "sidebyside", version, args_conflicts_with_subcommands = true)]
@@ -64,6 +67,9 @@ struct Line {
     /// Seconds of the others
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// Seconds that servers are left alone after their scenes, to see what they write; 0 skips it
+    #[arg(long, default_value_t = 0)]
+    idle_seconds: u64,
     /// Writes every figure of every run there, too
     #[arg(long)]
     json: Option<PathBuf>,
@@ -147,10 +153,30 @@ impl Line {
         for scene in self.scenes().filter(|scene| scene.is_for(rival)) {
             report.add(scene.name, rival, scene.play(&server, &disk, self.lengths()).await?);
         }
+        if self.idle_seconds > 0 && rival != Rival::Echo {
+            report.add("left alone", rival, self.left_alone(&server, &disk).await?);
+        }
         let server = server.restart(programs).await.map_err(|why| why.to_string())?;
         tokio::time::sleep(IDLE).await;
         report.add("after a restart", rival, standing(&server)?);
         Ok(())
+    }
+}
+
+impl Line {
+    /// What a server does that nobody asks anything.
+    async fn left_alone(&self, server: &Running, disk: &Disk) -> Result<Figures, String> {
+        tokio::time::sleep(QUIET_AFTER).await;
+        let taken = || server.taken().map_err(|why| why.to_string());
+        let (before, cpu_s) = (asked(disk)?, taken()?.cpu_s);
+        tokio::time::sleep(Duration::from_secs(self.idle_seconds)).await;
+        let (asked, per_s) = (asked(disk)? - before, 1.0 / self.idle_seconds as f64);
+        Ok(Figures::from([
+            ("device B in all", asked.bytes as f64),
+            ("writes in all", asked.writes as f64),
+            ("flushes in all", asked.flushes as f64),
+            ("CPU ms/s", (taken()?.cpu_s - cpu_s) * 1e3 * per_s),
+        ]))
     }
 }
 
