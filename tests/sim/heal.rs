@@ -28,6 +28,9 @@ const TOLD: Duration = Duration::from_secs(30);
 const LATE: Duration = Duration::from_secs(1);
 /// An idle log is sealed within this.
 const IDLE: Duration = Duration::from_secs(90);
+/// So long it is watched after that, and read from now and then.
+const LEFT_ALONE: Duration = Duration::from_secs(300);
+const LOOKED_AT_EVERY: Duration = Duration::from_secs(20);
 /// Who asks here.
 const HEALER: usize = 99;
 
@@ -156,21 +159,27 @@ pub fn gauge(told: &str, name: &str) -> Option<i64> {
     line.and_then(|value| value.parse::<f64>().ok()).map(|value| value as i64)
 }
 
-/// Left alone, the log says once that its last batch is on the disk.
+/// Left alone, the log says once that its last batch is on the disk; after that nothing is written, whatever
+/// is read and however often somebody asks how the member is.
 async fn seals(world: &World, life: &Life) {
     answered(world, life, put("last".into(), LeaseId::NONE)).await;
     sleep(Duration::from_secs(10)).await;
-    let counts = || world.machines[0].disk.counts().syncs;
+    let counts = || world.machines[0].disk.counts();
     let before = counts();
     sleep(IDLE).await;
-    if counts() == before {
+    if counts().syncs == before.syncs {
         world.desk.eye.violated(format_args!("an idle log is not sealed after {IDLE:?}"));
     }
     world.desk.eye.hit("log sealed when idle");
     let sealed = counts();
-    sleep(IDLE).await;
+    for _ in 0..LEFT_ALONE.as_secs() / LOOKED_AT_EVERY.as_secs() {
+        sleep(LOOKED_AT_EVERY).await;
+        answered(world, life, Op::Range(RangeRequest::new(everything()), Default::default())).await;
+        let _ = life.node.metrics_text();
+    }
     if counts() != sealed {
-        world.desk.eye.violated(format_args!("an idle log is written to again"));
+        let now = counts();
+        world.desk.eye.violated(format_args!("an idle member writes: {sealed:?}, then {now:?}"));
     }
 }
 
