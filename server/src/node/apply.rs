@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use bramble_store::command::Entry;
 use bramble_store::engine::any::AnyEngine;
 use bramble_store::error::Fatal;
 use bramble_store::seams::Clock;
@@ -89,7 +90,7 @@ impl Applier {
         loop {
             let pause = self.next_scrub.map_or(IDLE, |due| due.saturating_sub(self.clock.now()));
             let done = match work.recv_timeout(pause) {
-                Ok(Work::Group(group)) => self.apply(group),
+                Ok(Work::Group(group)) => self.apply_group(group),
                 Ok(Work::PrepareFlush(done)) => self.prepare_flush(&done),
                 Ok(Work::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => self.scrub(),
@@ -106,31 +107,39 @@ impl Applier {
         Ok(())
     }
 
-    fn apply(&mut self, group: Group) -> Result<(), Fatal> {
+    fn apply_group(&mut self, group: Group) -> Result<(), Fatal> {
+        // The group is held until then: once it is let go, others say that this thread has ended, and not why.
+        let applied = self.apply(&group.entries).inspect_err(|fatal| self.out.failure.end(fatal))?;
+        if applied {
+            let _ = group.done.send(());
+        }
+        Ok(())
+    }
+
+    /// False when the log has failed in the meantime: nothing is acknowledged any more.
+    fn apply(&mut self, entries: &[Entry]) -> Result<bool, Fatal> {
         let (meter, mut watch) = (&mut self.out.meter, ApplyMeter::begin());
-        let applied = self.writer.apply_each(&group.entries, |entry| meter.entry(&mut watch, entry))?;
+        let applied = self.writer.apply_each(entries, |entry| meter.entry(&mut watch, entry))?;
         let took = meter.batch(&mut watch, &applied);
         if took > self.pace.warn_after {
             meter.slow();
             tracing::warn!(
                 "took" = ?took,
                 "expected-duration" = ?self.pace.warn_after,
-                "entries" = group.entries.len(),
-                "bytes" = group.entries.iter().map(crate::raft::entry_bytes).sum::<usize>(),
+                "entries" = entries.len(),
+                "bytes" = entries.iter().map(crate::raft::entry_bytes).sum::<usize>(),
                 "apply request took too long"
             );
         }
         if self.out.failure.tripped() {
-            // The log has failed in the meantime: nothing is acknowledged any more.
-            return Ok(());
+            return Ok(false);
         }
         if applied.answers.iter().any(is_compaction) {
             self.next_scrub = Some(self.clock.now());
         }
         self.tell(applied);
-        let _ = group.done.send(());
-        self.count(group.entries.iter().map(crate::raft::entry_bytes).sum());
-        Ok(())
+        self.count(entries.iter().map(crate::raft::entry_bytes).sum());
+        Ok(true)
     }
 
     fn tell(&mut self, applied: Applied) {
