@@ -17,7 +17,7 @@ use bramble_store::error::Fatal;
 use bramble_store::log;
 use bramble_store::store::Flusher;
 use bramble_store::types::LogId;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::apply::Work;
 use crate::failure::Failure;
@@ -137,6 +137,8 @@ pub(super) struct Background {
     pub(super) flusher: Flusher<AnyEngine>,
     pub(super) applier: Sender<Work>,
     pub(super) raft: Arc<Consensus>,
+    /// The last entry that is applied.
+    pub(super) applied: watch::Receiver<Option<LogId>>,
     /// Unflushed bytes that make a flush due.
     pub(super) budget_bytes: u64,
     pub(super) chores: Chores,
@@ -175,7 +177,7 @@ impl Background {
             };
             let goes_on = match chore {
                 _ if self.chores.stopping() => false,
-                Chore::Look if !self.due() => true,
+                Chore::Look if !self.due(durable) => true,
                 Chore::Look => self.flush(&mut durable)?,
                 Chore::Flush(asked) => self.flush_for(asked, &mut durable)?,
                 Chore::Defragment => {
@@ -236,7 +238,7 @@ impl Background {
         if self.chores.stopping() {
             return Ok(false);
         }
-        match self.due() {
+        match self.due(*durable) {
             true => self.flush(durable),
             false => Ok(true),
         }
@@ -250,11 +252,14 @@ impl Background {
         Ok(flushed)
     }
 
-    fn due(&self) -> bool {
+    /// Whether the engine is to be flushed, which has said that it holds everything up to `durable`. When it has
+    /// flushed by itself since then, nothing is unflushed, but the log does not know yet what it may let go of.
+    fn due(&self, durable: Option<LogId>) -> bool {
         let usage = self.raft.log_counts().usage;
-        let size = self.flusher.size();
-        size.unflushed_bytes >= self.budget_bytes
-            || (usage.used_bytes * 2 >= usage.ring_bytes && size.unflushed_bytes > 0)
+        let unflushed_bytes = self.flusher.size().unflushed_bytes;
+        unflushed_bytes >= self.budget_bytes
+            || (usage.used_bytes * 2 >= usage.ring_bytes
+                && (unflushed_bytes > 0 || *self.applied.borrow() > durable))
     }
 
     /// False when the apply thread has ended.

@@ -227,6 +227,7 @@ async fn assemble(
         flusher: flusher.clone(),
         applier: work,
         raft: raft.clone(),
+        applied: position.clone(),
         budget_bytes: flush_budget(config.profile),
         chores: chores.clone(),
         threads: threads.clone(),

@@ -2,6 +2,7 @@
 mod contest;
 mod crash;
 mod faults;
+mod flushed_behind;
 mod full;
 mod kv;
 mod lease;
