@@ -49,7 +49,8 @@ fn defragment(engine: &Rocks) {
 fn erased_rows_give_their_space_back_while_rows_are_written() {
     for profile in [Profile::Default, Profile::Pi] {
         let dir = tempfile::tempdir().expect("a directory");
-        let engine = Rocks::open(dir.path(), RocksOptions { profile }).expect("opens");
+        let engine =
+            Rocks::open(dir.path(), RocksOptions { profile, ..RocksOptions::default() }).expect("opens");
         let mut random = Random::new(7);
         for first in (0..ROWS).step_by(1000) {
             let changes = (first..first + 1000).flat_map(|n| {

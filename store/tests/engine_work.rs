@@ -82,3 +82,20 @@ fn the_engine_in_memory_counts_what_it_makes_durable() {
     mem.flush().expect("flushes");
     assert_eq!(mem.work().flush_bytes, written);
 }
+
+#[test]
+fn a_rate_holds_a_flush_back() {
+    let took = |rate_bytes_max| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = RocksOptions { rate_bytes_max, ..RocksOptions::default() };
+        let rocks = Rocks::open(dir.path(), options).expect("opens");
+        write(&rocks, &mut Random::new(7), 4000);
+        let begun = Instant::now();
+        rocks.flush().expect("flushes");
+        begun.elapsed()
+    };
+    // 4 MB at 2 MB a second, of which some may go at once.
+    let held_back = took(Some(2_000_000));
+    assert!(held_back > Duration::from_secs(1), "{held_back:?}");
+    assert!(took(None) < held_back, "it was not the rate");
+}

@@ -155,7 +155,7 @@ impl Embedded {
         let disk = Arc::new(crate::disk::real::RealDisk);
         let profile = options.profile;
         Self::open_on(disk, path.as_ref(), options, |engine_path| {
-            Rocks::open(engine_path, RocksOptions { profile }).map(AnyEngine::from)
+            Rocks::open(engine_path, RocksOptions { profile, ..RocksOptions::default() }).map(AnyEngine::from)
         })
     }
 

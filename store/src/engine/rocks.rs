@@ -44,6 +44,9 @@ const TOGETHER_MAX: usize = 128;
 pub struct RocksOptions {
     /// How much memory it may take, and how hard it may work in the background.
     pub profile: Profile,
+    /// Bytes a second that flushes and compactions may write together, where the device wants less than the
+    /// profile allows; `None` = the profile's own rate.
+    pub rate_bytes_max: Option<u64>,
 }
 
 /// The durable engine. A clone is another handle on the same database.
@@ -72,13 +75,13 @@ impl Rocks {
         files::refuse_lost_list(path)?;
         manifest::check(path)?;
         readback::clear(path)?;
-        let profile = options.profile;
+        let RocksOptions { profile, rate_bytes_max } = options;
         let cache = Cache::new_lru_cache(profile.block_cache_bytes());
         let families = [
             ColumnFamilyDescriptor::new(REV, family_options(Family::Rev, profile, &cache)?),
             ColumnFamilyDescriptor::new(IDX, family_options(Family::Idx, profile, &cache)?),
         ];
-        let options = database_options(profile)?;
+        let options = database_options(profile, rate_bytes_max)?;
         let db = DB::open_cf_descriptors(&options, path, families).map_err(fatal)?;
         refuse_unless_atomic(path)?;
         Ok(Rocks { db: Arc::new(db), options: Arc::new(options) })
@@ -344,7 +347,8 @@ fn options_from(text: &str) -> Result<Options, Fatal> {
     Options::default().get_options_from_string(text).map_err(fatal)
 }
 
-fn database_options(profile: Profile) -> Result<Options, Fatal> {
+/// With the lower of the profile's and the caller's rate.
+fn database_options(profile: Profile, rate_bytes_max: Option<u64>) -> Result<Options, Fatal> {
     // Closing must not write: what is not flushed is in the log. Pending bytes are bounded even when
     // the device is slower than the writer, so that no sync of the log queues behind megabytes.
     let mut options = options_from("avoid_flush_during_shutdown=true;strict_bytes_per_sync=true")?;
@@ -374,14 +378,22 @@ fn database_options(profile: Profile) -> Result<Options, Fatal> {
             // another database has a flush queued leaves that flush waiting for ever.)
             options.set_max_background_jobs(1);
             options.set_max_open_files(128);
-            options.set_bytes_per_sync(512 * 1024);
-            options.set_ratelimiter(8 * MIB as i64, 100_000, 10);
         }
         Profile::Default => {
             options.set_max_background_jobs(2);
             options.set_max_open_files(512);
-            options.set_bytes_per_sync(MIB as u64);
         }
+    }
+    let of_profile = match profile {
+        Profile::Pi => Some(8 * MIB as u64),
+        Profile::Default => None,
+    };
+    match [of_profile, rate_bytes_max].into_iter().flatten().min() {
+        Some(rate) => {
+            options.set_bytes_per_sync(512 * 1024);
+            options.set_ratelimiter(i64::try_from(rate).unwrap_or(i64::MAX), 100_000, 10);
+        }
+        None => options.set_bytes_per_sync(MIB as u64),
     }
     Ok(options)
 }
@@ -476,7 +488,7 @@ mod tests {
     #[test]
     fn a_database_without_atomic_flush_is_refused() {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut options = database_options(Profile::Default).expect("options");
+        let mut options = database_options(Profile::Default, None).expect("options");
         options.set_atomic_flush(false);
         drop(DB::open(&options, dir.path()).expect("open"));
         let refused = refuse_unless_atomic(dir.path()).expect_err("it must be seen").to_string();
@@ -492,7 +504,8 @@ mod tests {
     fn both_profiles_open() {
         for profile in [Profile::Pi, Profile::Default] {
             let dir = tempfile::tempdir().expect("a directory");
-            let engine = Rocks::open(dir.path(), RocksOptions { profile }).expect("open");
+            let engine =
+                Rocks::open(dir.path(), RocksOptions { profile, ..RocksOptions::default() }).expect("open");
             engine.flush().expect("flush");
         }
     }

@@ -42,7 +42,7 @@ pub fn stage(from: &Path, to: &Path) -> Result<(), Fatal> {
 /// # Errors
 /// `Fatal`.
 pub fn rebuild_list(path: &Path) -> Result<Vec<String>, Fatal> {
-    DB::repair(&database_options(Profile::Default)?, path).map_err(fatal)?;
+    DB::repair(&database_options(Profile::Default, None)?, path).map_err(fatal)?;
     let aside = path.join("lost");
     if !aside.try_exists().map_err(io("look for", &aside))? {
         return Ok(Vec::new());
@@ -105,7 +105,7 @@ impl Rocks {
             ColumnFamilyDescriptor::new(REV, family_options(Family::Rev, profile, &cache)?),
             ColumnFamilyDescriptor::new(IDX, family_options(Family::Idx, profile, &cache)?),
         ];
-        let mut options = database_options(profile)?;
+        let mut options = database_options(profile, None)?;
         options.create_if_missing(false);
         options.create_missing_column_families(false);
         options.set_use_direct_reads(direct);
