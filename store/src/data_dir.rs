@@ -7,6 +7,7 @@
 //! log/      the ring of segments
 //! engine/   the engine's files
 //! REPAIR    while a repair puts new files in the place of damaged ones: see `repair`
+//! MEDIA     what the device was found to be, when somebody has found out: see [`note`]
 //! ```
 //! Invariants: FORMAT and IDENTITY appear whole or not at all (written beside, synced, renamed, the
 //! directory synced) and never change; nothing else is made before them, so a first start that was
@@ -20,6 +21,7 @@ use crate::disk::{Disk, LockError, LockGuard, Open};
 /// For a repair, which knows the engine's files.
 #[cfg(feature = "rocks")]
 pub(crate) mod held;
+pub mod note;
 
 /// The format of data directories this version makes, and the newest it opens.
 pub const FORMAT: u32 = 1;
@@ -249,8 +251,19 @@ fn make_directories(disk: &dyn Disk, path: &Path) -> Result<(), DataDirError> {
 }
 
 fn refuse_foreign(path: &Path, names: &[String]) -> Result<(), DataDirError> {
-    const OURS: [&str; 9] =
-        ["LOCK", "FORMAT", "IDENTITY", "FORMAT.new", "IDENTITY.new", "log", "engine", REPAIR, "repair.new"];
+    const OURS: [&str; 11] = [
+        "LOCK",
+        "FORMAT",
+        "IDENTITY",
+        "FORMAT.new",
+        "IDENTITY.new",
+        "log",
+        "engine",
+        REPAIR,
+        "repair.new",
+        note::MEDIA,
+        "MEDIA.new",
+    ];
     if names.iter().any(|name| name == "FORMAT" || name == "IDENTITY") {
         return Ok(());
     }
