@@ -2,16 +2,17 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bramble_server::config::{Config, ListenAddr};
+use bramble_server::media::Choice;
 use bramble_server::version;
 
 /// The banner.
-pub fn text(config: &Config, addrs: &[SocketAddr]) -> String {
+pub fn text(config: &Config, addrs: &[SocketAddr], media: Choice) -> String {
     let endpoint = endpoint(config, addrs);
     let ctl = format!("etcdctl --endpoints={endpoint}{}", tls_flags(config));
     format!(
         "
   Bramble {} serves etcd's API at {endpoint}
-  Data: {}
+  Data: {} (on {media})
 
   Try, from another terminal:
     {ctl} put hello world

@@ -6,6 +6,7 @@ pub mod auth;
 pub mod config;
 mod failure;
 pub mod http;
+pub mod media;
 pub mod metrics;
 pub mod node;
 pub mod raft;

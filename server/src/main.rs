@@ -114,7 +114,7 @@ async fn serve(config: &Config, node: &Node) -> std::convert::Infallible {
     info!(addresses = ?addrs, urls = listening.join(","), data_dir = %config.data_dir.display(), "ready to serve client requests");
     notify(NotifyState::Ready);
     if std::io::stdout().is_terminal() {
-        let _ = std::io::stdout().write_all(banner::text(config, &addrs).as_bytes());
+        let _ = std::io::stdout().write_all(banner::text(config, &addrs, node.media()).as_bytes());
     }
     std::future::pending().await
 }

@@ -318,7 +318,8 @@ snapshot-count: 10000
 ",
     );
     let config = parse(&["--config-file", &path]);
-    assert_eq!((config.heartbeat.as_millis(), config.election.as_millis()), (500, 5000));
+    let ms = |time: Option<Duration>| time.map(|time| time.as_millis());
+    assert_eq!((ms(config.heartbeat), ms(config.election)), (Some(500), Some(5000)));
     assert_eq!(config.watch_progress, Duration::from_secs(5));
     assert_eq!(config.listen_client_http[0].to_string(), "https://127.0.0.1:2382");
     assert_eq!(config.name, "pi-1");
@@ -475,12 +476,27 @@ fn auto_compaction() {
 
 #[test]
 fn profile_and_media() {
+    let ms = |config: &Config, found: Media| {
+        let timing = config.timing(found);
+        (timing.heartbeat.as_millis(), timing.election.as_millis())
+    };
     let config = parse(&["--profile=pi", "--media=sd-basic"]);
-    assert_eq!((config.profile, config.media), (Profile::Pi, Media::SdBasic));
-    assert_eq!((config.heartbeat.as_millis(), config.election.as_millis()), (500, 5000));
+    assert_eq!((config.profile, config.media), (Profile::Pi, Some(Media::SdBasic)));
+    assert_eq!(ms(&config, Media::SdBasic), (500, 5000));
     let explicit = parse(&["--media=sd-basic", "--heartbeat-interval=100"]);
-    assert_eq!(explicit.heartbeat.as_millis(), 100, "an explicit flag wins");
-    assert_eq!(parse(&["--media=auto"]).media, Media::Ssd);
+    assert_eq!(ms(&explicit, Media::SdBasic), (100, 5000), "an explicit flag wins");
+    let auto = parse(&["--media=auto"]);
+    assert_eq!(auto.media, None);
+    assert_eq!((ms(&auto, Media::Ssd), ms(&auto, Media::SdA1)), ((100, 1000), (250, 2000)));
+    for argv in ["--heartbeat-interval=200", "--election-timeout=1000"] {
+        let (heartbeat_ms, election_ms) = ms(&parse(&[argv]), Media::SdBasic);
+        assert!(election_ms == 1000 && heartbeat_ms <= 200, "{argv}: what was found out contradicts nothing");
+    }
+    let (text, _) = refuse(&["--media=sd-a1", "--election-timeout=1000"]);
+    assert!(
+        text.contains("--election-timeout[1000ms]") && text.contains("--heartbeat-interval[250ms]"),
+        "{text}"
+    );
 }
 
 #[test]

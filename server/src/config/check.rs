@@ -5,13 +5,14 @@ use std::time::Duration;
 use super::error::ConfigError;
 use super::gates;
 use super::settings::{
-    AutoCompaction, ClientTls, Config, Media, MetricsDetail, Profile, QUOTA_BYTES_DEFAULT,
+    AutoCompaction, ClientTls, Config, MetricsDetail, Profile, QUOTA_BYTES_DEFAULT,
     QUOTA_BYTES_SUGGESTED_MAX, TlsVersion,
 };
 use super::sources::{Given, Notice, Sources};
 use super::table::{Kind, Policy};
 use super::urls::{self, ListenUrl};
 use super::{auth, cluster, log, values};
+use crate::media::{Media, Timing};
 
 /// etcd's bound on the election timeout.
 const ELECTION_MAX: Duration = Duration::from_secs(50);
@@ -116,19 +117,10 @@ fn http(sources: &Sources, config: &mut Config) -> Result<(), ConfigError> {
 }
 
 fn timing_and_limits(sources: &Sources, config: &mut Config) -> Result<(), ConfigError> {
-    config.media = match text(sources, "media").as_deref() {
-        Some("emmc") => Media::Emmc,
-        Some("sd-a1") => Media::SdA1,
-        Some("sd-basic") => Media::SdBasic,
-        _ => Media::Ssd,
-    };
-    (config.heartbeat, config.election) = config.media.timing();
-    if let Some(heartbeat_ms) = number(sources, "heartbeat-interval", 1, u64::from(u32::MAX))? {
-        config.heartbeat = Duration::from_millis(heartbeat_ms);
-    }
-    if let Some(election_ms) = number(sources, "election-timeout", 1, u64::from(u32::MAX))? {
-        config.election = Duration::from_millis(election_ms);
-    }
+    config.media = text(sources, "media").as_deref().and_then(Media::named);
+    let ms = |name| number(sources, name, 1, u64::from(u32::MAX)).map(|ms| ms.map(Duration::from_millis));
+    config.heartbeat = ms("heartbeat-interval")?;
+    config.election = ms("election-timeout")?;
     check_timing(config)?;
     if let Some(ops) = number(sources, "max-txn-ops", 1, 1 << 20)? {
         config.txn_ops_max = ops as usize;
@@ -153,12 +145,14 @@ fn timing_and_limits(sources: &Sources, config: &mut Config) -> Result<(), Confi
 }
 
 fn check_timing(config: &Config) -> Result<(), ConfigError> {
-    let (heartbeat_ms, election_ms) = (config.heartbeat.as_millis(), config.election.as_millis());
+    // Kinds that are found out agree with themselves, and with nothing else.
+    let Timing { heartbeat, election } = config.timing(config.media.unwrap_or_default());
+    let (heartbeat_ms, election_ms) = (heartbeat.as_millis(), election.as_millis());
     let why = if election_ms < 5 * heartbeat_ms {
         format!(
             "--election-timeout[{election_ms}ms] should be at least as 5 times as --heartbeat-interval[{heartbeat_ms}ms]"
         )
-    } else if config.election > ELECTION_MAX {
+    } else if election > ELECTION_MAX {
         format!(
             "--election-timeout[{election_ms}ms] is too long, and should be set less than {}ms",
             ELECTION_MAX.as_millis()

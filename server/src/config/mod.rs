@@ -16,10 +16,11 @@ pub mod table;
 pub mod urls;
 mod values;
 
+pub use crate::media::Media;
 pub use auth::{AuthSettings, JwtSettings, SignMethod, TokenKind};
 pub use error::ConfigError;
 pub use settings::{
-    AutoCompaction, ClientTls, Config, LogFormat, LogLevel, LogOutput, LogRotation, LogSettings, Media,
+    AutoCompaction, ClientTls, Config, LogFormat, LogLevel, LogOutput, LogRotation, LogSettings,
     MetricsDetail, Profile, TlsVersion,
 };
 pub use sources::Notice;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::auth::AuthSettings;
 use super::urls::ListenUrl;
+use crate::media::{Media, Timing};
 
 /// Everything a member needs to know before it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,12 +42,12 @@ pub struct Config {
     pub auth: AuthSettings,
     /// Memory: sizes of memtables and caches.
     pub profile: Profile,
-    /// The device: log geometry and default timing.
-    pub media: Media,
-    /// Time between heartbeats, 1 ms or more.
-    pub heartbeat: Duration,
-    /// Election timeout, at least five heartbeats, at most 50 s.
-    pub election: Duration,
+    /// The device: log geometry, bounds and default timing; `None` = it is found out.
+    pub media: Option<Media>,
+    /// Time between heartbeats, 1 ms or more; `None` = see [`Config::timing`].
+    pub heartbeat: Option<Duration>,
+    /// Election timeout, at least five heartbeats, at most 50 s; `None` = see [`Config::timing`].
+    pub election: Option<Duration>,
     /// Operations allowed in one transaction.
     pub txn_ops_max: usize,
     /// Bytes allowed in one request (its encoded command).
@@ -125,32 +126,6 @@ pub enum Profile {
     /// Others: 24 MiB memtables, two background jobs, automatic compaction as in etcd (off).
     #[default]
     Default,
-}
-
-/// What the data directory lies on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Media {
-    /// Solid-state disk; heartbeat 100 ms, election timeout 1 s.
-    #[default]
-    Ssd,
-    /// Soldered flash; 100 ms, 1 s.
-    Emmc,
-    /// SD card of application class A1 or A2; 250 ms, 2 s.
-    SdA1,
-    /// Any other SD card; 500 ms, 5 s.
-    SdBasic,
-}
-
-impl Media {
-    /// Default heartbeat and election timeout on this device.
-    pub fn timing(self) -> (Duration, Duration) {
-        let (heartbeat_ms, election_ms) = match self {
-            Media::Ssd | Media::Emmc => (100, 1000),
-            Media::SdA1 => (250, 2000),
-            Media::SdBasic => (500, 5000),
-        };
-        (Duration::from_millis(heartbeat_ms), Duration::from_millis(election_ms))
-    }
 }
 
 /// How much `/metrics` tells of each gRPC method.
@@ -239,8 +214,6 @@ pub const QUOTA_BYTES_DEFAULT: i64 = 2 * 1024 * 1024 * 1024;
 
 impl Default for Config {
     fn default() -> Config {
-        let media = Media::default();
-        let (heartbeat, election) = media.timing();
         Config {
             name: "default".into(),
             data_dir: PathBuf::from("default.bramble"),
@@ -257,9 +230,9 @@ impl Default for Config {
             client_tls: None,
             auth: AuthSettings::default(),
             profile: Profile::default(),
-            media,
-            heartbeat,
-            election,
+            media: None,
+            heartbeat: None,
+            election: None,
             txn_ops_max: 128,
             request_bytes_max: 1_572_864,
             streams_max: u32::MAX,
@@ -282,9 +255,14 @@ impl Default for Config {
 }
 
 impl Config {
-    /// How long a request may wait for its commit or read barrier: etcd's 5 s + 2 election timeouts.
-    pub fn request_timeout(&self) -> Duration {
-        Duration::from_secs(5) + 2 * self.election
+    /// Heartbeat and election timeout on a device of this kind: what is set, else the kind's. Where the kind
+    /// was found out and one of them is set, the other is etcd's: what a probe finds must not make a
+    /// contradiction of the two.
+    pub fn timing(&self, media: Media) -> Timing {
+        let one_is_set = self.heartbeat.or(self.election).is_some();
+        let kind = if self.media.is_none() && one_is_set { Media::Ssd } else { media };
+        let Timing { heartbeat, election } = kind.settings().timing;
+        Timing { heartbeat: self.heartbeat.unwrap_or(heartbeat), election: self.election.unwrap_or(election) }
     }
 }
 

@@ -18,6 +18,7 @@ use super::start;
 pub use crate::auth::jwt_keys::KeyError;
 use crate::config::{Config, ListenAddr, ListenUrl};
 use crate::http::listen::ListenError;
+use crate::media::Kernel;
 use crate::threads::SystemThreads;
 
 /// Why a node cannot start. Each text says what to do.
@@ -85,9 +86,10 @@ pub struct Builder {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) threads: Arc<dyn Threads>,
-    /// `None` = as the medium wants it.
+    /// `None` = as the device wants it.
     pub(super) log: Option<LogOptions>,
     pub(super) watch: Option<HubOptions>,
+    pub(super) kernel: Kernel,
     /// Addresses given as text; checked when the node is built.
     client_addrs: Vec<String>,
 }
@@ -102,6 +104,7 @@ impl Default for Builder {
             threads: Arc::new(SystemThreads),
             log: None,
             watch: None,
+            kernel: Kernel::default(),
             client_addrs: Vec::new(),
         }
     }
@@ -167,7 +170,7 @@ impl Builder {
         self
     }
 
-    /// Other sizes of the log than the medium's: a small ring comes round early.
+    /// Other sizes of the log than the device's: a small ring comes round early.
     pub fn log(mut self, options: LogOptions) -> Self {
         self.log = Some(options);
         self
@@ -176,6 +179,12 @@ impl Builder {
     /// Other bounds of the watchers' queues than the profile's: with small ones watchers fall behind early.
     pub fn watch(mut self, options: HubOptions) -> Self {
         self.watch = Some(options);
+        self
+    }
+
+    /// Looks for what the kernel says of devices and mounts elsewhere than in `/sys` and `/proc`.
+    pub fn kernel(mut self, kernel: Kernel) -> Self {
+        self.kernel = kernel;
         self
     }
 

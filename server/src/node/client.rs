@@ -194,7 +194,7 @@ impl Client {
         if ttl_s > TTL_MAX_S {
             return Err(Invalid::TtlTooLarge { ttl_s }.into());
         }
-        let ttl_s = ttl_s.max(ttl_min_s(self.core.config.election));
+        let ttl_s = ttl_s.max(ttl_min_s(self.core.timing.election));
         loop {
             let chosen = if id == LeaseId::NONE { self.choose_lease()? } else { id };
             let granted = self.core.propose(caller, Action::LeaseGrant { id: chosen, ttl_s }).await;
@@ -380,7 +380,7 @@ impl Client {
         loop {
             let given_up = match seen.leader {
                 Some(_) => None,
-                None => Some(Instant::now() + self.core.config.election * 3),
+                None => Some(Instant::now() + self.core.timing.election * 3),
             };
             seen = loop {
                 let change = self.core.raft.standing_change(seen);

@@ -35,6 +35,7 @@ use crate::auth::passwords::Passwords;
 use crate::auth::tokens::Tokens;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::media::{Choice, Timing};
 use crate::metrics::Metrics;
 use crate::raft::{Consensus, Setback};
 use crate::threads::Threads;
@@ -43,14 +44,17 @@ use crate::trace;
 /// A pinned state.
 pub(super) type View = ReadView<AnyView>;
 
-/// Bytes of proposals under way, in KiB. The next one waits, then is refused.
-pub(super) const IN_FLIGHT_KIB_MAX: usize = 32 << 10;
 /// Linearizable reads waiting for a barrier. The next one is refused.
 pub(super) const READS_MAX: usize = 65_536;
 /// Pause before a proposal is made again that Raft did not take.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// How long a proposal is slowed down when the ring is three quarters full.
 const SLOW_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a request may wait for its commit or read barrier: etcd's 5 s + 2 election timeouts.
+fn request_timeout(election: Duration) -> Duration {
+    Duration::from_secs(5) + 2 * election
+}
 
 /// A command on its way into the log.
 struct Proposal {
@@ -63,6 +67,9 @@ struct Proposal {
 pub(super) struct Core {
     pub(super) ids: Ids,
     pub(super) config: Config,
+    /// The kind of device this life is lived with.
+    pub(super) media: Choice,
+    pub(super) timing: Timing,
     /// Largest command: what the settings allow, and what fits into a segment of the log.
     pub(super) command_bytes_max: u64,
     /// Where clients are told to come, after ports were chosen.
@@ -89,6 +96,7 @@ pub(super) struct Core {
     /// answer callers of this one.
     pub(super) counter: AtomicU64,
     pub(super) streams: AtomicU64,
+    /// KiB of proposals under way, as the device allows. The next one waits, then is refused.
     pub(super) in_flight: Arc<Semaphore>,
     /// Of work on large requests and answers.
     pub(super) desks: Desks,
@@ -182,9 +190,14 @@ impl Core {
         }
     }
 
+    /// KiB of proposals that may be under way at once.
+    pub(super) fn in_flight_kib_max(&self) -> usize {
+        (self.media.kind.settings().in_flight_bytes >> 10) as usize
+    }
+
     /// When a request that comes now is given up.
     pub(super) fn deadline(&self) -> Instant {
-        Instant::now() + self.config.request_timeout()
+        Instant::now() + request_timeout(self.timing.election)
     }
 
     /// Waits until a view is at least as new as every write acknowledged before the call.
@@ -321,7 +334,7 @@ impl Core {
 
     /// One attempt. An error here leaves the outcome open.
     async fn propose_once(&self, counter: u64, bytes: Bytes, deadline: Instant) -> Result<Settled, Error> {
-        let kib = bytes.len().div_ceil(1024).min(IN_FLIGHT_KIB_MAX) as u32;
+        let kib = bytes.len().div_ceil(1024).min(self.in_flight_kib_max()) as u32;
         let place = match timeout_at(deadline, self.in_flight.clone().acquire_many_owned(kib)).await {
             Ok(Ok(place)) => place,
             Ok(Err(_)) => return Err(NotNow::Stopped.into()),

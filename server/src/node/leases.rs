@@ -174,7 +174,7 @@ async fn take_over(core: &Arc<Core>) {
         // Under the lock, so that a grant or revoke applied meanwhile comes after.
         let mut deadlines = asking.leases.lock();
         let leases = asking.view()?.leases().map_err(|fatal| asking.failed(&fatal))?;
-        deadlines.promote(&leases, asking.clock.now(), asking.config.election);
+        deadlines.promote(&leases, asking.clock.now(), asking.timing.election);
         Ok::<(), super::error::NotNow>(())
     });
     let _ = promoted.await;

@@ -44,6 +44,7 @@ mod ids;
 mod leases;
 mod locks;
 mod maintenance;
+mod media;
 mod members;
 mod outbox;
 mod parts;
@@ -68,6 +69,7 @@ pub use builder::{Builder, KeyError, StartError};
 pub use client::Client;
 
 use self::core::Core;
+use crate::media::Choice;
 use budget::{Kind, Usage};
 use parts::Parts;
 
@@ -125,6 +127,11 @@ impl Node {
     /// The cluster's id, the member's, and the one drawn when the data directory was made.
     pub fn ids(&self) -> bramble_store::data_dir::Ids {
         self.core.ids
+    }
+
+    /// The kind of device it reckons with, and who says so.
+    pub fn media(&self) -> Choice {
+        self.core.media
     }
 
     /// How much the log was used since the start.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use bramble_store::types::{AlarmKind, Detail, KeyRange, RangeRequest};
 
 use super::budget::{self, KINDS, Usage};
-use super::core::{Core, IN_FLIGHT_KIB_MAX, READS_MAX, View};
+use super::core::{Core, READS_MAX, View};
 use super::members;
 use crate::metrics::{Kind, Scrape};
 use crate::raft::Standing;
@@ -57,6 +57,13 @@ fn tell_identity(core: &Core, scrape: &mut Scrape) {
         "none",
     );
     info("bramble_info", "Bramble's own version.", "version", version::BRAMBLE);
+    scrape.family(
+        Kind::Gauge,
+        "bramble_media_info",
+        "The kind of device that this start reckons with, and who says so: flag, probe, kernel or default.",
+        &["kind", "source"],
+        [([core.media.kind.word(), core.media.source.word()], 1.0)],
+    );
 }
 
 fn tell_standing(core: &Core, standing: &Standing, scrape: &mut Scrape) {
@@ -143,7 +150,7 @@ fn tell_queues(core: &Core, scrape: &mut Scrape) {
         &["queue"],
         depths.map(|(queue, depth)| ([queue], depth as f64)),
     );
-    let in_flight = (IN_FLIGHT_KIB_MAX - core.in_flight.available_permits()) << 10;
+    let in_flight = (core.in_flight_kib_max() - core.in_flight.available_permits()) << 10;
     scrape.gauge(
         "bramble_proposals_in_flight_bytes",
         "Bytes of proposals under way, in steps of 1 KiB.",

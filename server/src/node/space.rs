@@ -98,6 +98,11 @@ impl Space {
         }
     }
 
+    /// Bytes that the file system has left.
+    pub(super) fn free_bytes(&self) -> u64 {
+        self.device.free_bytes()
+    }
+
     /// Whether there is room for `cost` more. `size` is asked when what is known does not tell.
     fn admits(&self, cost: u64, size: impl FnOnce() -> u64) -> bool {
         if !self.device.admits(cost) {

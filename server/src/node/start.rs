@@ -21,9 +21,10 @@ use super::background::{Background, Chores};
 use super::budget::{self, Budget, Kind};
 use super::builder::{Builder, StartError, Storage};
 use super::client::Client;
-use super::core::{self, Core, IN_FLIGHT_KIB_MAX, READS_MAX, State};
+use super::core::{self, Core, READS_MAX, State};
 use super::desks::Desks;
 use super::leases::{self, LeaseClock};
+use super::media::{self, Found};
 use super::outbox::Backlog;
 use super::pump::{self, Feed, Pump};
 use super::reads;
@@ -32,10 +33,11 @@ use super::waiters::Waiters;
 use super::{Node, Parts, compactor, ids, scrape};
 use crate::auth::passwords::Passwords;
 use crate::auth::tokens::Tokens;
-use crate::config::{Config, Media, MetricsDetail, Profile};
+use crate::config::{Config, MetricsDetail, Profile};
 use crate::failure::Failure;
 use crate::http::access::Access;
 use crate::http::listen::{Apps, Listeners};
+use crate::media::Media;
 use crate::metrics::{ApplyMeter, Device, MeteredDisk, Metrics};
 use crate::raft::members::{Members, Peer};
 use crate::raft::{self, Consensus};
@@ -51,6 +53,7 @@ struct Opened {
     writer: Writer<AnyEngine>,
     reader: Reader<AnyEngine>,
     log: (Log, Recovered),
+    media: Found,
 }
 
 pub(super) async fn start(builder: Builder) -> Result<Node, StartError> {
@@ -89,15 +92,18 @@ fn open(builder: &Builder, metrics: &Metrics) -> Result<Opened, StartError> {
     let new_ids = Ids { cluster: ids::cluster_id(&[member]), member, instance };
     let disk: Arc<dyn Disk> = Arc::new(MeteredDisk { disk: builder.disk(), meter: metrics.disk.clone() });
     let dir = DataDir::open(disk.clone(), &config.data_dir, new_ids)?;
+    let media = media::find(builder, &*disk);
+    let settings = media.choice.kind.settings();
     let engine = match &builder.storage {
         Storage::Given { engine, .. } => AnyEngine::from(engine.clone()),
         Storage::Directory => {
-            let options = RocksOptions { profile: engine_profile(config.profile) };
+            let profile = engine_profile(config.profile);
+            let options = RocksOptions { profile, rate_bytes_max: settings.background_bytes_per_s };
             AnyEngine::from(Rocks::open(&dir.engine_path(), options)?)
         }
     };
     let (writer, reader) = store::open(engine)?;
-    let options = builder.log.clone().unwrap_or_else(|| log_options(config.media));
+    let options = builder.log.clone().unwrap_or_else(|| log_options(media.choice.kind));
     let log = Log::open(disk, &dir.log_path(), options)?;
     log.1.fits(writer.applied())?;
     if let (Storage::Directory, Some(device)) = (&builder.storage, Device::under(&config.data_dir)) {
@@ -106,7 +112,7 @@ fn open(builder: &Builder, metrics: &Metrics) -> Result<Opened, StartError> {
     if log.1.torn_frames > 0 {
         tracing::warn!(frames = log.1.torn_frames, "the log's last write was torn and has been cut off");
     }
-    Ok(Opened { dir, writer, reader, log })
+    Ok(Opened { dir, writer, reader, log, media })
 }
 
 fn engine_profile(profile: Profile) -> EngineProfile {
@@ -117,12 +123,15 @@ fn engine_profile(profile: Profile) -> EngineProfile {
 }
 
 fn log_options(media: Media) -> LogOptions {
-    // Entries that may be asked for again are kept in memory by the raft side.
-    let options = LogOptions { recent_bytes: 0, keep_free_bytes: RESERVE_BYTES, ..LogOptions::default() };
-    match media {
-        Media::Ssd | Media::Emmc | Media::SdA1 => options,
-        // Poor cards program 16 KiB pages: smaller frames would be rewritten inside.
-        Media::SdBasic => LogOptions { frame_align: 16 << 10, segment_bytes: 64 << 20, ..options },
+    let settings = media.settings();
+    LogOptions {
+        frame_align: settings.frame_align,
+        segment_bytes: settings.segment_bytes,
+        ring_segments: settings.ring_segments,
+        keep_free_bytes: RESERVE_BYTES,
+        // Entries that may be asked for again are kept in memory by the raft side.
+        recent_bytes: 0,
+        ..LogOptions::default()
     }
 }
 
@@ -159,7 +168,8 @@ async fn assemble(
 ) -> Result<(Arc<Core>, Parts, DataDir), StartError> {
     let disk = builder.disk();
     let Builder { config, clock, entropy, threads, .. } = builder;
-    let Opened { dir, mut writer, reader, log } = opened;
+    let Opened { dir, mut writer, reader, log, media: found } = opened;
+    let timing = config.timing(found.choice.kind);
     writer.keep_answers(answers_at_once(config.profile));
     let failure = Failure::new(&config.data_dir);
     let (ids, view) = (dir.ids(), reader.view());
@@ -209,8 +219,8 @@ async fn assemble(
     let raft = Consensus::start(raft::Start {
         id: ids.member,
         first: first_members(&config, ids, &client_urls),
-        heartbeat: config.heartbeat,
-        election: config.election,
+        heartbeat: timing.heartbeat,
+        election: timing.election,
         log,
         applied,
         membership,
@@ -247,13 +257,15 @@ async fn assemble(
     let passwords = Passwords::new(config.auth.bcrypt_cost);
     let profile = config.profile;
     let budget = Budget::new(profile);
-    let space = Space::new(config.quota_bytes, disk, &config.data_dir);
+    let space = Space::new(config.quota_bytes, disk.clone(), &config.data_dir);
     let counter = AtomicU64::new(entropy.next_u64() >> 8);
     let desks = Desks::of_this_machine(&*threads).map_err(StartError::Thread)?;
     let scans = Desks::new(&*threads, reads::SCANS).map_err(StartError::Thread)?;
     let core = Arc::new(Core {
         ids,
         config,
+        media: found.choice,
+        timing,
         command_bytes_max,
         client_urls,
         clock,
@@ -274,7 +286,7 @@ async fn assemble(
         closed: CancellationToken::new(),
         counter,
         streams: AtomicU64::new(0),
-        in_flight: Arc::new(Semaphore::new(IN_FLIGHT_KIB_MAX)),
+        in_flight: Arc::new(Semaphore::new((found.choice.kind.settings().in_flight_bytes >> 10) as usize)),
         desks,
         scans,
         own_share: budget.in_process(),
@@ -288,6 +300,9 @@ async fn assemble(
     parts.tasks.push(raft.spawn(leases::run(core.clone())));
     parts.tasks.push(raft.spawn(space::keep(core.clone())));
     parts.tasks.push(raft.spawn(abandon_on_failure(core.clone())));
+    if found.has_work() {
+        parts.tasks.push(raft.spawn(media::keep(core.clone(), found, disk)));
+    }
     if let Some(setting) = auto_compaction {
         parts.tasks.push(raft.spawn(compactor::run(core.clone(), setting)));
     }
