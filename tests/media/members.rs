@@ -12,6 +12,7 @@ use bramble_server::media::{Choice, Kernel, Measured, Remembered, Source};
 use bramble_server::node::client::Caller;
 use bramble_server::node::{Builder, Node};
 use bramble_store::disk::real::RealDisk;
+use bramble_store::disk::sim::Rng;
 use bramble_store::log::LogOptions;
 use bramble_store::types::{LeaseId, PutRequest};
 use tempfile::TempDir;
@@ -128,6 +129,7 @@ async fn everything_follows_from_the_kind_that_is_remembered() {
     let node = start(builder(dir.path(), &kernel, Config::default())).await;
     assert_eq!(reckons(&node), (Media::SdBasic, Source::Probe));
     assert_eq!((told(&node, "bramble_log_ring_bytes"), shortest_ttl_s(&node).await), (268_435_456.0, 8));
+    assert_eq!(told(&node, "bramble_proposals_in_flight_max_bytes"), 8_388_608.0);
     let before = told(&node, "etcd_disk_wal_write_bytes_total");
     let put = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
     node.client().put(&Caller::default(), put).await.expect("it is put");
@@ -173,6 +175,32 @@ async fn a_note_that_is_damaged_or_about_another_card_is_not_believed() {
     assert_eq!(reckons(&node), (Media::SdBasic, Source::Kernel));
     assert!(node.media().probe, "it is measured again");
     node.shutdown().await;
+}
+
+/// Seconds that the engine's flush of 12 MB takes. The values do not compress.
+async fn flush_s(media: Media) -> f64 {
+    let (dir, kernel) = (tempfile::tempdir().expect("a directory"), silent());
+    let config = Config { media: Some(media), ..Config::default() };
+    let node = start(builder(dir.path(), &kernel, config)).await;
+    let mut random = Rng::new(super::SEED);
+    for number in 0..12 {
+        let value: Vec<u8> = (0..125_000).flat_map(|_| random.number().to_le_bytes()).collect();
+        let put =
+            PutRequest { key: format!("k{number}").into(), value: value.into(), ..PutRequest::default() };
+        node.client().put(&Caller::default(), put).await.expect("it is put");
+    }
+    // Flushes before it gives space back.
+    node.client().defragment(&Caller::default()).await.expect("flushed");
+    let took = told(&node, "bramble_flush_duration_seconds_sum{cause=\"engine\"}");
+    node.shutdown().await;
+    took
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn background_work_goes_as_slowly_as_a_poor_card_wants_it() {
+    let (held_back, free) = (flush_s(Media::SdBasic).await, flush_s(Media::Ssd).await);
+    // 12 MB at 4 MiB a second, of which some may go at once.
+    assert!(held_back > 1.5 && free < held_back, "{held_back} s, and {free} s on an SSD");
 }
 
 /// What the kernel shows is read, judged and said in one go, as a start does it.

@@ -156,6 +156,11 @@ fn tell_queues(core: &Core, scrape: &mut Scrape) {
         "Bytes of proposals under way, in steps of 1 KiB.",
         in_flight as f64,
     );
+    scrape.gauge(
+        "bramble_proposals_in_flight_max_bytes",
+        "Bytes of proposals that may be under way, by the kind of the device.",
+        (core.in_flight_kib_max() << 10) as f64,
+    );
 }
 
 /// The memory budget of clients, as `node/budget.rs` has it.
