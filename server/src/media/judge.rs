@@ -28,6 +28,22 @@ pub struct Measured {
     pub flush: Duration,
 }
 
+impl std::fmt::Display for Measured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        write!(
+            f,
+            "4 KiB {:.2} ms (scattered {:.2}), 16 KiB {:.2} (scattered {:.2}), 64 KiB {:.2}, a flush {:.2}",
+            ms(self.small_in_row),
+            ms(self.small_scattered),
+            ms(self.page_in_row),
+            ms(self.page_scattered),
+            ms(self.large_in_row),
+            ms(self.flush)
+        )
+    }
+}
+
 /// A scattered page that takes so long has had an allocation unit copied.
 const UNIT_COPIED: Duration = Duration::from_millis(20);
 /// 60 KiB more in one write take at least so long on any card: its bus moves 150 MB/s at most.
@@ -66,6 +82,15 @@ mod tests {
             assert_eq!(judge(&ms(190.0, 1.9, 6.6), hint), Media::SdBasic);
             assert_ne!(judge(&ms(19.9, 1.9, 6.6), hint), Media::SdBasic);
         }
+    }
+
+    #[test]
+    fn times_are_told_in_milliseconds() {
+        let told = ms(403.011, 3.32, 8.8).to_string();
+        assert_eq!(
+            told,
+            "4 KiB 3.32 ms (scattered 0.00), 16 KiB 0.00 (scattered 403.01), 64 KiB 8.80, a flush 0.00"
+        );
     }
 
     #[test]

@@ -129,7 +129,7 @@ async fn remember(core: &Arc<Core>, disk: Arc<dyn Disk>, found: Remembered) {
         Some(Ok(())) => tracing::info!(
             kind,
             used,
-            ?measured,
+            %measured,
             "the device was measured; the next start reckons with its kind"
         ),
         Some(Err(error)) => {
