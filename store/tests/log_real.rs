@@ -74,3 +74,37 @@ fn a_first_start_writes_one_mebibyte_and_is_small() {
     assert!(log.fill_ahead(u64::MAX).expect("the disk works"));
     assert_eq!(bytes("00000000.seg"), (1 << 20) + (256 << 10), "one step is bounded");
 }
+
+/// The device has turned out to be another than it was taken for.
+#[test]
+fn a_log_that_is_given_a_smaller_ring_is_not_full_by_that() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let large =
+        LogOptions { frame_align: 16384, segment_bytes: 1 << 20, ring_segments: 4, ..LogOptions::default() };
+    let small = LogOptions { segment_bytes: 256 << 10, ..LogOptions::default() };
+    let open = |options: &LogOptions| {
+        Log::open(Arc::new(RealDisk), &temp.path().join("log"), options.clone())
+            .expect("a log on a real disk")
+            .0
+    };
+    let write = |log: &mut Log, entries: std::ops::Range<u64>| {
+        for index in entries {
+            log.append(&[entry(index)]).expect("it follows");
+            log.flush().expect("the disk works");
+        }
+    };
+    let mut log = open(&large);
+    assert_eq!(log.usage().ring_bytes, 4 << 20);
+    // Two and a half segments.
+    write(&mut log, 0..160);
+    drop(log);
+    let mut log = open(&small);
+    write(&mut log, 160..161);
+    let usage = log.usage();
+    assert_eq!((usage.used_bytes >> 20, usage.ring_bytes), (3, (3 << 20) + (1 << 20)), "{usage:?}");
+    // What was left is not counted when it is not needed any more.
+    log.note_durable(LogId { term: 3, index: 160 });
+    log.purge(LogId { term: 3, index: 160 });
+    write(&mut log, 161..300);
+    assert_eq!(log.usage().ring_bytes, 1 << 20, "{:?}", log.usage());
+}

@@ -139,7 +139,8 @@ pub struct Flushed {
 pub struct Usage {
     /// Bytes from the oldest segment still needed to the write position.
     pub used_bytes: u64,
-    /// The ring's budget: segments × size as configured. `used_bytes` may exceed it.
+    /// The ring's budget: segments × size as configured, and what an earlier start with other sizes has left
+    /// that is still needed. `used_bytes` may exceed it.
     pub ring_bytes: u64,
     /// Segments that exist.
     pub segments: u32,

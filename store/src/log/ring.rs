@@ -306,10 +306,15 @@ impl Ring {
     }
 
     pub(crate) fn usage(&self) -> Usage {
+        let LogOptions { frame_align, segment_bytes, ring_segments, .. } = self.options;
         let full: u64 = self.live.iter().rev().skip(1).map(|live| live.capacity).sum();
+        // Left by a start with other sizes, part-filled perhaps: not of this ring, and no reason to call it full.
+        let others =
+            self.live.iter().filter(|live| (live.align, live.capacity) != (frame_align, segment_bytes));
+        let left: u64 = others.map(|live| live.capacity).sum();
         Usage {
             used_bytes: full + self.position,
-            ring_bytes: u64::from(self.options.ring_segments) * self.options.segment_bytes,
+            ring_bytes: u64::from(ring_segments) * segment_bytes + left,
             segments: self.segments.len() as u32,
             epoch: self.current().epoch,
             disk_full: self.disk_full,
