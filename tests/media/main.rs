@@ -33,7 +33,7 @@ const EXPECTED: [(&str, Option<Hint>, Media, Media); 9] = [
 
 const SEED: u64 = 20_261_122;
 /// Places on each card, and lives that it had before.
-const CARDS_OF_A_KIND: u64 = 40;
+const CARDS_OF_A_KIND: u64 = 20;
 
 fn data() -> &'static Path {
     Path::new("/data")

@@ -9,12 +9,12 @@ use bramble_server::config::{Config, Media};
 use bramble_server::media::others::{Counts, Others};
 use bramble_server::media::warnings::warnings;
 use bramble_server::media::{Choice, Kernel, Measured, Remembered, Source};
-use bramble_server::node::client::Caller;
+use bramble_server::node::client::{Caller, Consistency};
 use bramble_server::node::{Builder, Node};
 use bramble_store::disk::real::RealDisk;
 use bramble_store::disk::sim::Rng;
 use bramble_store::log::LogOptions;
-use bramble_store::types::{LeaseId, PutRequest};
+use bramble_store::types::{KeyRange, LeaseId, PutRequest, RangeRequest};
 use tempfile::TempDir;
 
 /// Until the ring is filled, the member is calm and the device is measured.
@@ -84,6 +84,14 @@ fn remember(dir: &Path, media: Media, device: &str) {
     found.write(&RealDisk, &dir.join("data")).expect("written");
 }
 
+/// Bytes that the log takes for a put.
+async fn frame_of_a_put(node: &Node) -> f64 {
+    let before = told(node, "etcd_disk_wal_write_bytes_total");
+    let put = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
+    node.client().put(&Caller::default(), put).await.expect("it is put");
+    told(node, "etcd_disk_wal_write_bytes_total") - before
+}
+
 /// The shortest time to live that a lease gets: one and a half election timeouts.
 async fn shortest_ttl_s(node: &Node) -> i64 {
     let granted = node.client().lease_grant(&Caller::default(), LeaseId::NONE, 1).await;
@@ -128,13 +136,25 @@ async fn everything_follows_from_the_kind_that_is_remembered() {
     // Its frames of before are read, and the new ones lie elsewhere.
     let node = start(builder(dir.path(), &kernel, Config::default())).await;
     assert_eq!(reckons(&node), (Media::SdBasic, Source::Probe));
-    assert_eq!((told(&node, "bramble_log_ring_bytes"), shortest_ttl_s(&node).await), (268_435_456.0, 8));
+    assert_eq!(shortest_ttl_s(&node).await, 8);
+    // Four of 64 MiB, and the one that was left, which is still needed.
+    assert_eq!(told(&node, "bramble_log_ring_bytes"), 268_435_456.0 + 16_777_216.0);
     assert_eq!(told(&node, "bramble_proposals_in_flight_max_bytes"), 8_388_608.0);
-    let before = told(&node, "etcd_disk_wal_write_bytes_total");
-    let put = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
-    node.client().put(&Caller::default(), put).await.expect("it is put");
-    let frame = told(&node, "etcd_disk_wal_write_bytes_total") - before;
+    let frame = frame_of_a_put(&node).await;
     assert!(frame >= 16384.0 && frame % 16384.0 == 0.0, "{frame} bytes for a put");
+    node.shutdown().await;
+    remember(dir.path(), Media::SdA1, "");
+
+    // And back: a card that was taken for the poorest has turned out to be a good one.
+    let node = start(builder(dir.path(), &kernel, Config::default())).await;
+    assert_eq!(reckons(&node), (Media::SdA1, Source::Probe));
+    assert_eq!(shortest_ttl_s(&node).await, 3, "a ring that was larger is no reason to refuse a write");
+    let frame = frame_of_a_put(&node).await;
+    assert!((4096.0..16384.0).contains(&frame) && frame % 4096.0 == 0.0, "{frame} bytes for a put");
+    let all = RangeRequest::new(KeyRange::from_wire("\0".into(), "\0".into()));
+    let found = node.client().range(&Caller::default(), all, Consistency::Linearizable).await;
+    let found = found.expect("answered").body;
+    assert_eq!((found.count, found.kvs[0].version), (1, 2), "what was written before is there");
     node.shutdown().await;
 }
 

@@ -3,6 +3,7 @@
 //!
 //! The probe waits until the node serves and has little to do, for as long as that takes; what it measures
 //! beside other writes it does not believe. A node on somebody else's disk (a simulation's) has no device.
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,18 +57,23 @@ pub(super) fn find(builder: &Builder, disk: &dyn Disk) -> Found {
         tracing::warn!(%error, "what a probe of the device has left cannot be removed");
     }
     let device = kernel.device(dir);
-    // Only what was measured is lost with it, and that can be measured again.
-    let remembered = Remembered::read(disk, dir).unwrap_or_else(|error| {
-        tracing::warn!(%error, "what was found about the device is not believed; it is measured again");
-        None
-    });
+    let remembered = if flag.is_none() { remembered(disk, dir) } else { None };
     let choice = choose(flag, remembered.as_ref(), device.as_ref());
     let name = device.as_ref().map_or("unknown", |device| &device.name);
-    tracing::info!(kind = choice.kind.word(), source = choice.source.word(), device = name, "media");
+    let (kind, source) = (choice.kind.word(), choice.source.word());
+    tracing::info!(kind, source, device = name, "this start reckons with this kind of device");
     for warning in warnings::warnings(choice.kind, device.as_ref(), kernel.mount(dir).as_ref()) {
         tracing::warn!("{warning}");
     }
     Found { choice, device, kernel }
+}
+
+/// What an earlier start has found. Damaged, only what was measured is lost, and that can be measured again.
+fn remembered(disk: &dyn Disk, dir: &Path) -> Option<Remembered> {
+    Remembered::read(disk, dir).unwrap_or_else(|error| {
+        tracing::warn!(%error, "what was found about the device is not believed; it is measured again");
+        None
+    })
 }
 
 /// Measures once, when it may, and looks at who else writes, for as long as the node runs.
