@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use bramble_store::disk::{AlignedSlice, Disk, File, LockError, LockGuard, Open};
@@ -12,14 +12,15 @@ use prometheus::Histogram;
 
 use super::seconds;
 
-/// Why something is written. The log's thread says it; it is the only writer once the member runs.
+/// Why something is written. The log's thread is the only writer once the member runs; which of its writes
+/// are zeros is told by the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// Opening: identity, lock, the first zeros of a new log.
     Start = 0,
     /// Frames of the log.
     Log = 1,
-    /// Zeros ahead of the log's write position.
+    /// Zeros ahead of the log's write position, those that a frame waits for too.
     LogFill = 2,
 }
 
@@ -28,7 +29,8 @@ const CAUSES: [(Cause, &str); 3] =
 
 /// Counts of one member's disk seam.
 pub(crate) struct DiskMeter {
-    cause: AtomicU8,
+    /// The member runs: what is written from now on is the log's.
+    running: AtomicBool,
     written_bytes: [AtomicU64; CAUSES.len()],
     read_bytes: AtomicU64,
     /// Each write of frames.
@@ -38,16 +40,16 @@ pub(crate) struct DiskMeter {
 impl DiskMeter {
     pub(super) fn new(log_write: Histogram) -> DiskMeter {
         DiskMeter {
-            cause: AtomicU8::new(Cause::Start as u8),
+            running: AtomicBool::new(false),
             written_bytes: Default::default(),
             read_bytes: AtomicU64::new(0),
             log_write,
         }
     }
 
-    /// What is written from now on is for this.
-    pub(super) fn set_cause(&self, cause: Cause) {
-        self.cause.store(cause as u8, Ordering::Relaxed);
+    /// The log's thread has taken over.
+    pub(super) fn begin_running(&self) {
+        self.running.store(true, Ordering::Relaxed);
     }
 
     /// Bytes written for each cause, by its name.
@@ -60,10 +62,15 @@ impl DiskMeter {
         self.read_bytes.load(Ordering::Relaxed)
     }
 
-    fn wrote(&self, bytes: usize, begun: Instant) {
-        let cause = self.cause.load(Ordering::Relaxed);
-        self.written_bytes[usize::from(cause)].fetch_add(bytes as u64, Ordering::Relaxed);
-        if cause == Cause::Log as u8 {
+    /// `cause`: why, if the member runs.
+    fn wrote(&self, cause: Cause, bytes: usize) -> Cause {
+        let cause = if self.running.load(Ordering::Relaxed) { cause } else { Cause::Start };
+        self.written_bytes[cause as usize].fetch_add(bytes as u64, Ordering::Relaxed);
+        cause
+    }
+
+    fn wrote_frames(&self, bytes: usize, begun: Instant) {
+        if self.wrote(Cause::Log, bytes) == Cause::Log {
             self.log_write.observe(seconds(begun.elapsed()));
         }
     }
@@ -128,14 +135,21 @@ impl File for MeteredFile {
     fn write_at(&self, offset: u64, data: AlignedSlice<'_>) -> io::Result<()> {
         let (begun, bytes) = (Instant::now(), data.len());
         let written = self.file.write_at(offset, data);
-        self.meter.wrote(bytes, begun);
+        self.meter.wrote_frames(bytes, begun);
+        written
+    }
+
+    fn fill_at(&self, offset: u64, zeros: AlignedSlice<'_>) -> io::Result<()> {
+        let bytes = zeros.len();
+        let written = self.file.fill_at(offset, zeros);
+        self.meter.wrote(Cause::LogFill, bytes);
         written
     }
 
     fn write_small(&self, data: &[u8]) -> io::Result<()> {
         let begun = Instant::now();
         let written = self.file.write_small(data);
-        self.meter.wrote(data.len(), begun);
+        self.meter.wrote_frames(data.len(), begun);
         written
     }
 

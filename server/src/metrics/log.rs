@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use prometheus::Histogram;
 
-use super::disk::{Cause, DiskMeter};
+use super::disk::DiskMeter;
 use super::register::{Register, exponential};
 use super::seconds;
 
@@ -59,15 +59,7 @@ impl LogMeter {
 
     /// The log's thread has taken over: from here on it alone writes.
     pub(crate) fn begin(&self) {
-        self.disk.set_cause(Cause::Log);
-    }
-
-    /// Runs `fill`, which writes zeros ahead.
-    pub(crate) fn filling<T>(&self, fill: impl FnOnce() -> T) -> T {
-        self.disk.set_cause(Cause::LogFill);
-        let filled = fill();
-        self.disk.set_cause(Cause::Log);
-        filled
+        self.disk.begin_running();
     }
 }
 

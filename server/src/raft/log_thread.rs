@@ -225,7 +225,7 @@ pub(super) fn run(mut log: Log, shared: &SharedLog, clock: &dyn Clock) {
             sealed = true;
             log.seal()
         } else if fill {
-            shared.meter.filling(|| log.fill_ahead(FILL_STEP_BYTES)).map(|more| fill = more)
+            log.fill_ahead(FILL_STEP_BYTES).map(|more| fill = more)
         } else {
             Ok(())
         };

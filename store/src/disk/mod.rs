@@ -98,6 +98,15 @@ pub trait File: Send + Sync + 'static {
     /// What the system says. What a failed write left behind is unknown.
     fn write_at(&self, offset: u64, data: AlignedSlice<'_>) -> io::Result<()>;
 
+    /// Writes zeros ahead of what will be written later, as `write_at` does. A call of its own, so that who
+    /// counts writes can tell them from the rest.
+    ///
+    /// # Errors
+    /// As for `write_at`.
+    fn fill_at(&self, offset: u64, zeros: AlignedSlice<'_>) -> io::Result<()> {
+        self.write_at(offset, zeros)
+    }
+
     /// Writes a small file from its start, through the page cache.
     ///
     /// # Errors

@@ -299,7 +299,7 @@ impl Ring {
         let from = segment.file_bytes / block * block;
         let bytes = bytes_max.min(target - from).next_multiple_of(block) as usize;
         let zeros = AlignedBuf::zeroed(bytes);
-        segment.file.write_at(from, zeros.slice(0, bytes)).map_err(io_error("fill", &segment.path))?;
+        segment.file.fill_at(from, zeros.slice(0, bytes)).map_err(io_error("fill", &segment.path))?;
         segment.file.sync().map_err(io_error("sync", &segment.path))?;
         segment.file_bytes = from + bytes as u64;
         Ok(())
