@@ -44,6 +44,7 @@ fn write(disk: &SimDisk) {
     log.flush().expect("the disk works");
     log.note_durable(id(2, 9));
     log.reset_to(id(2, 9)).expect("the engine is there");
+    log.save_note("note".into());
     log.seal().expect("the disk works");
 }
 
@@ -88,6 +89,7 @@ fn the_pinned_bytes_are_read_back() {
     let at = Some(LogId { term: 2, index: 9 });
     let vote = Some(Vote { term: 1, node: 300, committed: true });
     let committed = Some(LogId { term: 1, index: 1 });
-    assert_eq!(recovered, Recovered { vote, purged: at, last: at, committed, torn_frames: 0 });
+    let note = Some("note".into());
+    assert_eq!(recovered, Recovered { vote, purged: at, last: at, committed, note, torn_frames: 0 });
     assert_eq!((log.last(), log.term_of(9), log.term_of(3)), (at, Some(2), None));
 }

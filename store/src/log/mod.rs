@@ -26,6 +26,7 @@ use crate::types::LogId;
 mod batch;
 mod frame;
 mod index;
+mod note;
 mod options;
 mod reader;
 mod record;
@@ -35,11 +36,13 @@ mod scan;
 mod segment;
 mod write;
 
+pub use note::NOTE_BYTES_MAX;
 pub use options::{Flushed, LogOptions, Recovered, Usage, Vote};
 pub use reader::Reader;
 
 use batch::Batch;
 use index::Index;
+use note::Note;
 use record::Record;
 use ring::{Ring, io_error};
 use segment::Standing;
@@ -56,6 +59,7 @@ pub struct Log {
     purge_requested: Option<LogId>,
     engine_durable: Option<LogId>,
     sealed: bool,
+    note: Option<Note>,
 }
 
 impl Log {
@@ -85,11 +89,12 @@ impl Log {
         };
         let mut recovered = Recovered::default();
         let (mut index, mut standing, mut sealed) = (Index::default(), Standing::default(), false);
+        let mut note = None;
         match found.log {
             None => ring.make_first()?,
             Some(log) => {
                 recovered.torn_frames = u64::from(log.torn_until > 0);
-                (index, standing, sealed) = (log.index, log.standing, log.sealed);
+                (index, standing, sealed, note) = (log.index, log.standing, log.sealed, log.note);
                 ring.live = log.live;
                 (ring.position, ring.next_sequence, ring.previous_crc) =
                     (log.position, log.next_sequence, log.previous_crc);
@@ -111,11 +116,12 @@ impl Log {
         standing.committed = committed_in_log(standing.committed, index.last);
         (recovered.vote, recovered.committed) = (standing.vote, standing.committed);
         (recovered.purged, recovered.last) = (index.purged, index.last);
+        recovered.note = note.as_ref().map(|note| note.bytes.clone());
         let batch = Batch::new(ring.options.frame_align, ring.options.frame_payload_max());
         let reader = Reader::new(index);
         let (purge_requested, engine_durable) = (None, None);
         let mut log =
-            Log { reader, batch, ring, standing, on_device, purge_requested, engine_durable, sealed };
+            Log { reader, batch, ring, standing, on_device, purge_requested, engine_durable, sealed, note };
         if on_device.committed != standing.committed {
             // Else the position would be back as soon as the log is long enough again.
             log.record_committed();
@@ -297,7 +303,11 @@ impl Log {
     /// `Fatal::Io`; from then on the log refuses everything.
     pub fn flush(&mut self) -> Result<Flushed, Fatal> {
         self.refuse_if_failed()?;
+        let noted = self.add_note();
         let result = self.write_batch();
+        if noted && result.is_ok() {
+            self.note_written();
+        }
         self.poison_on_error(result)
     }
 
@@ -309,7 +319,7 @@ impl Log {
     }
 
     /// Flushes, then writes a frame that proves it: at a clean stop, and after 60 s without a write. Does
-    /// nothing when the last frame is a seal and nothing waits.
+    /// nothing when the last frame is a seal and nothing waits, a new note neither.
     ///
     /// # Errors
     /// As for [`Log::flush`].
@@ -318,7 +328,7 @@ impl Log {
             self.flush()?;
         }
         self.refuse_if_failed()?;
-        if self.sealed && self.batch.is_empty() {
+        if self.is_sealed() && !self.has_new_note() {
             return Ok(());
         }
         let after = after(&self.standing, &self.reader.index());
@@ -326,6 +336,11 @@ impl Log {
         self.flush()?;
         self.sealed = true;
         Ok(())
+    }
+
+    /// Whether the last frame is a seal, and nothing waits to be written.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed && self.batch.is_empty()
     }
 
     /// One step of zero-filling ahead of the write position, at most `bytes_max` and 256 KiB; true = more

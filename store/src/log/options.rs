@@ -1,4 +1,6 @@
 //! The words of the log's callers: sizes going in, findings coming out.
+use bytes::Bytes;
+
 use super::frame::{BLOCK, HEAD, STAMP};
 use super::record::ENTRY_HEAD_MAX;
 use crate::error::Fatal;
@@ -90,6 +92,8 @@ pub struct Recovered {
     pub last: Option<LogId>,
     /// The newest committed position saved, never beyond `last`.
     pub committed: Option<LogId>,
+    /// The newest note: see `Log::save_note`.
+    pub note: Option<Bytes>,
     /// 1 when a cut had torn a batch that was never acknowledged, and it was left out; else 0.
     pub torn_frames: u64,
 }

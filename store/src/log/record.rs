@@ -13,6 +13,7 @@
 //!  6 reset     term index            all entries are gone; the log goes on after this position
 //!  7 next      segment epoch length  the log goes on in that segment, whose file is so long
 //!  8 seal                            proves that the frame before it was synced
+//!  9 note      length bytes          the owner's, in place of the one before
 //! ```
 use bytes::Bytes;
 
@@ -35,6 +36,7 @@ pub(crate) enum Record {
     Reset(LogId),
     Next { segment: u32, epoch: u32, length: u64 },
     Seal,
+    Note(Bytes),
 }
 
 /// Why a payload cannot be read.
@@ -98,6 +100,11 @@ pub(crate) fn encode(record: &Record, out: &mut Vec<u8>) {
             put_number(*length, out);
         }
         Record::Seal => out.push(8),
+        Record::Note(bytes) => {
+            out.push(9);
+            put_number(bytes.len() as u64, out);
+            out.extend_from_slice(bytes);
+        }
     }
 }
 
@@ -145,18 +152,14 @@ impl Cursor {
             6 => Record::Reset(self.id()?),
             7 => Record::Next { segment: self.small()?, epoch: self.small()?, length: self.number()? },
             8 => Record::Seal,
+            9 => Record::Note(self.bytes("a note is longer than its frame")?),
             kind => return Err(BadRecord::Unknown(format!("record kind {kind}"))),
         })
     }
 
     fn entry(&mut self) -> Result<Entry, BadRecord> {
-        let (id, kind, length) = (self.id()?, self.byte()?, self.number()?);
-        let left = (self.bytes.len() - self.at) as u64;
-        if length > left {
-            return Err(BadRecord::Malformed("an entry is longer than its frame"));
-        }
-        let bytes = self.bytes.slice(self.at..self.at + length as usize);
-        self.at += length as usize;
+        let (id, kind) = (self.id()?, self.byte()?);
+        let bytes = self.bytes("an entry is longer than its frame")?;
         let payload = match kind {
             0 if bytes.is_empty() => Payload::Blank,
             0 => return Err(BadRecord::Malformed("a blank entry with bytes")),
@@ -165,6 +168,18 @@ impl Cursor {
             kind => return Err(BadRecord::Unknown(format!("entry kind {kind}"))),
         };
         Ok(Entry { id, payload })
+    }
+
+    /// A length and as many bytes.
+    fn bytes(&mut self, too_long: &'static str) -> Result<Bytes, BadRecord> {
+        let length = self.number()?;
+        let left = (self.bytes.len() - self.at) as u64;
+        if length > left {
+            return Err(BadRecord::Malformed(too_long));
+        }
+        let bytes = self.bytes.slice(self.at..self.at + length as usize);
+        self.at += length as usize;
+        Ok(bytes)
     }
 
     fn byte(&mut self) -> Result<u8, BadRecord> {
@@ -241,6 +256,7 @@ mod tests {
             Record::Reset(id),
             Record::Next { segment: 3, epoch: u32::MAX, length: 1 << 40 },
             Record::Seal,
+            Record::Note(Bytes::from_static(b"note")),
         ];
         let mut bytes = Vec::new();
         records.iter().for_each(|record| encode(record, &mut bytes));

@@ -17,6 +17,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::frame::{self, BLOCK, Head};
 use super::reader::standing_entries;
 use super::record::{self, Record};
@@ -37,6 +39,8 @@ pub struct Salvage {
     /// Which frame has which entries; ascending, holes where frames are lost.
     runs: Vec<Run>,
     vote: Option<Vote>,
+    /// The newest one in a whole frame.
+    note: Option<Bytes>,
     /// The newest entry that was seen in any frame.
     highest: Option<LogId>,
     options: LogOptions,
@@ -84,6 +88,7 @@ impl Salvage {
             frames: BTreeMap::new(),
             runs: Vec::new(),
             vote: None,
+            note: None,
             highest: None,
             options,
             damage,
@@ -105,6 +110,11 @@ impl Salvage {
     /// What keeps the log from being opened, if anything does.
     pub fn damage(&self) -> Option<&Fatal> {
         self.damage.as_ref()
+    }
+
+    /// The newest note in a whole frame.
+    pub fn note(&self) -> Option<&Bytes> {
+        self.note.as_ref()
     }
 
     /// The newest vote in a whole frame or header.
@@ -211,6 +221,7 @@ impl Salvage {
                     Record::Truncate(kept) => cut_runs(&mut self.runs, kept.map_or(0, |id| id.index + 1)),
                     // Also how a purge of all entries is recorded.
                     Record::Reset(id) => cut_runs(&mut self.runs, id.index + 1),
+                    Record::Note(note) => self.note = Some(Bytes::copy_from_slice(note)),
                     // What was purged is still there as long as its frame is.
                     Record::Committed(_) | Record::Purge(_) | Record::Next { .. } | Record::Seal => {}
                 }

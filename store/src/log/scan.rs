@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::frame::{self, BLOCK, Head};
 use super::index::{Index, Place};
+use super::note::Note;
 use super::record::{self, Record};
 use super::ring::{Live, io_error};
 use super::segment::{Header, Segment, Standing, number_of};
@@ -42,6 +43,8 @@ pub(crate) struct FoundLog {
     pub start: u32,
     /// Whether the last frame is a seal.
     pub sealed: bool,
+    /// The newest note.
+    pub note: Option<Note>,
     /// Where what a cut left of an unacknowledged batch ends; it begins at `position`. 0: nothing.
     pub torn_until: u64,
     /// A passing on to another segment that a cut stopped before its header: (segment, epoch).
@@ -179,6 +182,7 @@ impl<'a> Scan<'a> {
             previous_crc: 0,
             start: 0,
             sealed: false,
+            note: None,
             torn_until: 0,
             unfinished: None,
         };
@@ -384,6 +388,11 @@ impl<'a> Scan<'a> {
                 Record::Committed(id) => found.standing.committed = Some(id),
                 Record::Next { segment, epoch, length } => next = Some(End::Next { segment, epoch, length }),
                 Record::Seal => found.sealed = true,
+                Record::Note(bytes) => {
+                    // A copy: its frame is not kept in memory for it.
+                    let bytes = bytes::Bytes::copy_from_slice(&bytes);
+                    found.note = Some(Note { bytes, epoch: Some(place.epoch) });
+                }
             }
         }
         if let Some((first, last)) = run.filter(|(_, last)| *last < found.index.next()) {

@@ -37,7 +37,7 @@ use crate::engine::Engine;
 use crate::engine::rocks::{Rocks, RocksOptions, files};
 use crate::error::Fatal;
 use crate::log::salvage::Salvage;
-use crate::log::{Log, Vote};
+use crate::log::{Log, NOTE_BYTES_MAX, Vote};
 use crate::store::{self, Writer};
 use crate::types::LogId;
 
@@ -310,6 +310,9 @@ impl Examination {
             log.save_committed(applied);
             if let Some(vote) = self.vote(applied) {
                 log.save_vote(vote);
+            }
+            if let Some(note) = self.log.note().filter(|note| note.len() <= NOTE_BYTES_MAX) {
+                log.save_note(note.clone());
             }
         }
         log.seal()?;
