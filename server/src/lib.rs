@@ -15,3 +15,4 @@ mod threads;
 pub mod tls;
 mod trace;
 pub mod version;
+mod wear;

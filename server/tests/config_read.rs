@@ -162,6 +162,7 @@ fn a_wrong_command_line_ends_with_etcds_status() {
             1,
         ),
         (&["--quota-backend-bytes=lots"], "a whole number", 2),
+        (&["--card-endurance=lots"], "such as 10TB or 64GiB", 2),
         (&["--config-file=/nonexistent/etcd.yml"], "/nonexistent/etcd.yml", 1),
     ];
     for (argv, part, status) in cases {
@@ -379,6 +380,36 @@ fn a_wrong_file_is_an_error_that_names_the_place() {
         assert_eq!(error.lines().count(), 1, "{error}");
         assert_eq!(status, 1);
     }
+}
+
+#[test]
+fn an_endurance_is_bytes_with_a_unit() {
+    let given = |text: &str| parse(&[&format!("--card-endurance={text}")]).card_endurance_bytes;
+    for (text, bytes) in [
+        ("10TB", 10_000_000_000_000),
+        ("1.5tb", 1_500_000_000_000),
+        ("0.0001KB", 0),
+        ("64GiB", 64 << 30),
+        ("117 TB", 117_000_000_000_000),
+        ("5000000B", 5_000_000),
+        (".5MB", 0),
+        ("18446744073709551615B", u64::MAX),
+    ] {
+        match bytes {
+            0 => assert!(refuse(&["--card-endurance", text]).0.contains("more than 0"), "{text}"),
+            _ => assert_eq!(given(text), Some(bytes), "{text}"),
+        }
+    }
+    assert_eq!(given(""), None);
+    for wrong in
+        ["10", "TB", "-1TB", "+1TB", "1e3GB", "1.2.3TB", "1 TB per year", "99999999TiB", "0TB", "1.xTB"]
+    {
+        assert!(refuse(&["--card-endurance", wrong]).0.contains("10TB"), "{wrong}");
+    }
+    let (config, _) = run(&["bramble"], &[("ETCD_CARD_ENDURANCE", "2TB")]);
+    assert_eq!(config.card_endurance_bytes, Some(2_000_000_000_000));
+    let (_dir, path) = file("card-endurance: 3TB\n");
+    assert_eq!(parse(&["--config-file", &path]).card_endurance_bytes, Some(3_000_000_000_000));
 }
 
 #[test]

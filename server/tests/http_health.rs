@@ -140,3 +140,45 @@ async fn a_member_that_has_stopped_is_not_healthy() {
         assert!(body.contains(line), "{path}: {body}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wear_is_served_where_metrics_are() {
+    // A port that was free a moment ago: the node tells only where clients come.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let metrics = free.expect("a port");
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = Config {
+        data_dir: dir.path().join("data"),
+        listen_client: vec!["http://127.0.0.1:0".parse().expect("a URL")],
+        listen_metrics: vec![format!("http://{metrics}").parse().expect("a URL")],
+        ..Config::default()
+    };
+    let node = Node::builder().config(config).build().await.expect("started");
+    node.ready(Duration::from_secs(20)).await.expect("ready");
+    let key = "/registry/pods/default/web".to_owned();
+    let put = bramble_store::types::PutRequest { key: key.into(), value: "v".into(), ..Default::default() };
+    node.client().put(&Caller::default(), put).await.expect("answered");
+    for addr in [node.client_addrs()[0], metrics] {
+        let answer = ask(addr, "GET", "/debug/wear").await;
+        assert_eq!(answer.status, 200, "{addr}: {}", answer.body);
+        assert_eq!(answer.header("content-type"), Some("application/json; charset=utf-8"));
+        let json: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+        let keys: Vec<&str> = json.as_object().expect("an object").keys().map(String::as_str).collect();
+        let wanted = [
+            "date",
+            "device",
+            "emmc",
+            "endurance",
+            "flush_latency",
+            "projected_life",
+            "top_prefixes",
+            "windows",
+        ];
+        assert_eq!(keys, wanted, "{json:#}");
+        assert_eq!(json["windows"]["today"]["writes"], 1);
+        assert_eq!(json["top_prefixes"][0]["prefix"], "/registry/pods/");
+        assert_eq!(ask(addr, "POST", "/debug/wear").await.status, 405);
+        assert_eq!(ask(addr, "GET", "/metrics").await.status, 200);
+    }
+    node.shutdown().await;
+}

@@ -9,9 +9,9 @@ use bramble_store::types::LogId;
 use bytes::Bytes;
 
 fn open(disk: &SimDisk) -> (Log, Option<Bytes>) {
-    let options =
-        LogOptions { segment_bytes: 8 * 4096, first_fill_bytes: 8 * 4096, ..LogOptions::default() };
-    let (log, recovered) = Log::open(Arc::new(disk.clone()), Path::new("/log"), options).expect("it is whole");
+    let options = LogOptions { segment_bytes: 8 * 4096, first_fill_bytes: 8 * 4096, ..LogOptions::default() };
+    let (log, recovered) =
+        Log::open(Arc::new(disk.clone()), Path::new("/log"), options).expect("it is whole");
     (log, recovered.note)
 }
 

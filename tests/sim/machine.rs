@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use crate::eye::Eye;
 use crate::faults::KEPT_FREE_BYTES;
 use crate::medium::{Medium, Pace};
-use crate::seams::{SimClock, SimEntropy};
+use crate::seams::{SimCalendar, SimClock, SimEntropy};
 use crate::threads::SimThreads;
 
 const DATA: &str = "/data";
@@ -108,6 +108,7 @@ impl Machine {
             .storage(Arc::new(medium.clone()), self.engine.clone())
             .log(self.log.clone())
             .clock(clock)
+            .calendar(Arc::new(SimCalendar))
             .entropy(Arc::new(SimEntropy::new(self.rng.number())))
             .threads(Arc::new(threads));
         // A small history and short queues: watchers are often behind, and rarely for long.

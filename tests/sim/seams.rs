@@ -2,6 +2,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use bramble_server::node::seams::Calendar;
 use bramble_store::disk::sim::Rng;
 use bramble_store::seams::{Clock, Entropy};
 use tokio::time::Instant;
@@ -24,6 +25,15 @@ impl SimClock {
 impl Clock for SimClock {
     fn now(&self) -> Duration {
         self.origin + self.begun.elapsed() * self.rate / 1000
+    }
+}
+
+/// A calendar that stands still: what a member counts by day does not depend on the day it is run.
+pub struct SimCalendar;
+
+impl Calendar for SimCalendar {
+    fn today(&self) -> u32 {
+        20_700
     }
 }
 

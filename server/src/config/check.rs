@@ -174,6 +174,7 @@ fn space(sources: &Sources, config: &mut Config, notices: &mut Vec<Notice>) -> R
     }
     set_duration(sources, "compaction-sleep-interval", &mut config.compaction_pause);
     set_duration(sources, "scrub-interval", &mut config.scrub_interval);
+    config.card_endurance_bytes = text(sources, "card-endurance").as_deref().and_then(values::bytes);
     quota(sources, config, notices);
     Ok(())
 }

@@ -68,6 +68,8 @@ pub struct Config {
     pub compaction_pause: Duration,
     /// Between two readings of all files, to see whether they are whole; zero = never.
     pub scrub_interval: Duration,
+    /// Bytes that may be written to the device in its life, by its data sheet; `None` = guessed.
+    pub card_endurance_bytes: Option<u64>,
     /// How often an idle watcher that asked for it gets a progress mark.
     pub watch_progress: Duration,
     /// How much `/metrics` tells of each gRPC method.
@@ -243,6 +245,7 @@ impl Default for Config {
             compaction_batch: 1000,
             compaction_pause: Duration::from_millis(10),
             scrub_interval: Duration::from_secs(7 * 24 * 3600),
+            card_endurance_bytes: None,
             watch_progress: Duration::from_secs(600),
             metrics: MetricsDetail::default(),
             warn_apply: Duration::from_millis(100),

@@ -8,7 +8,7 @@
 //!   than the default;
 //! - **refused**: asking for it stops the start, because going on would be a silent lie.
 use Group::{Cluster, Disk, Legacy, Log, Member, Monitor, Other, Raft, Security};
-use Kind::{Bool, Choice, Count, Duration, Ignored, Integer, List, Text, Urls};
+use Kind::{Bool, Bytes, Choice, Count, Duration, Ignored, Integer, List, Text, Urls};
 use Policy::{Accepted, Honoured, Refused};
 
 /// One flag.
@@ -41,6 +41,8 @@ pub enum Kind {
     Integer,
     /// Go's `1h30m`; in a file also a whole number of nanoseconds.
     Duration,
+    /// A number of bytes with its unit, such as `10TB` or `64GiB`.
+    Bytes,
     /// URLs with commas between; in a file also a list.
     Urls,
     /// Words with commas between; in a file also a list.
@@ -181,6 +183,7 @@ pub const FLAGS: &[Flag] = &[
     flag(Disk, "compaction-batch-limit", Count, "1000", Honoured, "Revisions in one step of physical compaction."),
     flag(Disk, "compaction-sleep-interval", Duration, "10ms", Honoured, "Pause between two such steps."),
     flag(Disk, "scrub-interval", Duration, "168h0m0s", Honoured, "Bramble's own. All files of log and engine are read back this often, at 4 MiB/s, to see whether they are whole; the first time after an hour. 0 = never."),
+    flag(Disk, "card-endurance", Bytes, "", Honoured, "Bramble's own. Bytes that may be written to the device in its life, by its data sheet (TBW): `10TB`, `117TB`, `64GiB`. From it and the pace of the last 30 days the wear report projects how long the device lasts; unset = a guess by kind and size, told as one."),
     flag(Disk, "quota-backend-bytes", Integer, "0", Honoured, "Bytes of data, the log not counted, after which the alarm NOSPACE is raised and puts are refused; 0 = 2 GiB, negative = never. The alarm clears itself once a twentieth of it is free again."),
     flag(Disk, "wal-dir", Text, "", Refused, "the log lives in the data directory; put --data-dir on the device you meant"),
     flag(Disk, "snapshot-count", Count, "10000", Accepted, "the log is a ring of fixed size and trims itself"),

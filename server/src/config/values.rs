@@ -16,6 +16,7 @@ pub fn check(flag: &Flag, given: &Given) -> Result<(), ConfigError> {
         Kind::Count => count(&given.text).is_some(),
         Kind::Integer => integer(&given.text).is_some(),
         Kind::Duration => given.text.is_empty() || duration(&given.text).is_some(),
+        Kind::Bytes => given.text.is_empty() || bytes(&given.text).is_some(),
         Kind::Choice(choices) => choices.contains(&given.text.as_str()),
     };
     if fits { Ok(()) } else { Err(bad(given, wanted(flag.kind))) }
@@ -32,6 +33,7 @@ fn wanted(kind: Kind) -> String {
         Kind::Count => "a whole number, 0 or more".to_owned(),
         Kind::Integer => "a whole number".to_owned(),
         Kind::Duration => "a time with its unit, such as 500ms, 10s or 1h30m".to_owned(),
+        Kind::Bytes => "a number of bytes with its unit, such as 10TB or 64GiB, more than 0".to_owned(),
         Kind::Choice(choices) => {
             let named: Vec<_> = choices.iter().filter(|choice| !choice.is_empty()).copied().collect();
             match named.as_slice() {
@@ -74,6 +76,29 @@ pub fn integer(text: &str) -> Option<i64> {
 /// A time such as `1h30m`, `500ms` or `0`; never negative, never without a unit.
 pub fn duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok()
+}
+
+/// A number of bytes such as `10TB`, `1.5TB`, `64GiB` or `5000000B`; above 0, never without a unit.
+pub fn bytes(text: &str) -> Option<u64> {
+    const UNITS: [(&str, u64); 9] = [
+        ("B", 1),
+        ("KB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+        ("KIB", 1 << 10),
+        ("MIB", 1 << 20),
+        ("GIB", 1 << 30),
+        ("TIB", 1 << 40),
+    ];
+    let at = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = (&text[..at], text[at..].trim().to_ascii_uppercase());
+    let (_, unit) = UNITS.iter().find(|(name, _)| *name == unit)?;
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    // Four digits behind the point are more than any data sheet has, and keep the sum whole.
+    let part = format!("{:0<4}", part.get(..4).unwrap_or(part));
+    let sum = u128::from(whole.parse::<u64>().ok()?) * 10_000 + u128::from(part.parse::<u64>().ok()?);
+    u64::try_from(sum.checked_mul(u128::from(*unit))? / 10_000).ok().filter(|bytes| *bytes > 0)
 }
 
 /// In a file etcd writes times as whole nanoseconds; this gives them their unit.

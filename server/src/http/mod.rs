@@ -13,6 +13,7 @@ mod huffman;
 pub mod listen;
 pub mod metrics;
 mod serve;
+pub mod wear;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};

@@ -3,6 +3,14 @@
 //! `/sys/dev/block/MAJOR:MINOR` is found by the directory's device number; of a partition the whole
 //! device is taken. Overlays, tmpfs and
 //! network file systems have none, nor may a container see it: then nothing is told.
+//!
+//! ```text
+//! stat                   sectors, requests, flushes since the system was started
+//! size                   sectors there are
+//! device/type            MMC or SD, of an mmcblk
+//! device/life_time       0x01 0x02: tenths of its life that eMMC has used, of each kind of its memory
+//! device/pre_eol_info    0x01 good, 0x02 80 % of the spare blocks are used, 0x03 90 %
+//! ```
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +24,38 @@ const SECTOR_BYTES: u64 = 512;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Device {
     name: String,
-    stat: PathBuf,
+    folder: PathBuf,
+}
+
+/// What a device is, as far as the kernel says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeviceKind {
+    /// An SD card.
+    Card,
+    /// Soldered flash behind the same bus.
+    Emmc,
+    /// Anything else.
+    Other,
+}
+
+/// What eMMC (5.0 and later) says of its own wear; 0 = it does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EmmcLife {
+    /// Tenths of its life that are used of the first kind of memory (SLC), rounded up; 11 = all of it.
+    pub(crate) life_a: u8,
+    /// The same of the second kind (MLC).
+    pub(crate) life_b: u8,
+    /// 1 = good, 2 = 80 % of the spare blocks are used, 3 = 90 %.
+    pub(crate) pre_eol: u8,
+}
+
+/// What is counted of its wear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DeviceWork {
+    /// Bytes written since the system was started.
+    pub(crate) written_bytes: u64,
+    /// Flushes since then; 0 where the kernel does not count them.
+    pub(crate) flushes: u64,
 }
 
 impl Device {
@@ -25,19 +64,61 @@ impl Device {
         let number = fs::metadata(path).ok()?.dev();
         let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
         let link = PathBuf::from(format!("/sys/dev/block/{major}:{minor}"));
-        // The link leads to a folder that is called as the device.
         let mut folder = fs::canonicalize(link).ok()?;
         if folder.join("partition").exists() {
             // What wears out is the whole device, and flushes are counted there only.
             folder.pop();
         }
-        let name = folder.file_name()?.to_string_lossy().into_owned();
-        let device = Device { name, stat: folder.join("stat") };
+        let device = Device::at(&folder);
         device.counts().map(|_| device)
     }
 
+    /// The one that the kernel describes in `folder`, which is called as the device.
+    pub(crate) fn at(folder: &Path) -> Device {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Device { name, folder: folder.to_owned() }
+    }
+
+    /// As the kernel calls it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its size.
+    pub(crate) fn capacity_bytes(&self) -> Option<u64> {
+        self.read("size")?.trim().parse::<u64>().ok()?.checked_mul(SECTOR_BYTES)
+    }
+
+    /// What it is.
+    pub(crate) fn kind(&self) -> DeviceKind {
+        match self.read("device/type").as_deref().map(str::trim) {
+            Some("SD") => DeviceKind::Card,
+            Some("MMC") => DeviceKind::Emmc,
+            _ => DeviceKind::Other,
+        }
+    }
+
+    /// What eMMC says of its own wear.
+    pub(crate) fn emmc_life(&self) -> Option<EmmcLife> {
+        let register = |text: &str| u8::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok();
+        let (life, pre_eol) = (self.read("device/life_time")?, self.read("device/pre_eol_info")?);
+        let (a, b) = life.trim().split_once(' ')?;
+        Some(EmmcLife { life_a: register(a)?, life_b: register(b)?, pre_eol: register(&pre_eol)? })
+    }
+
+    /// What it has done so far.
+    pub(crate) fn work(&self) -> Option<DeviceWork> {
+        let counts = self.counts()?;
+        let written_bytes = counts.written_sectors.saturating_mul(SECTOR_BYTES);
+        Some(DeviceWork { written_bytes, flushes: counts.flushes.unwrap_or(0) })
+    }
+
     fn counts(&self) -> Option<Counts> {
-        Counts::parse(&fs::read_to_string(&self.stat).ok()?)
+        Counts::parse(&self.read("stat")?)
+    }
+
+    fn read(&self, file: &str) -> Option<String> {
+        fs::read_to_string(self.folder.join(file)).ok()
     }
 
     /// Says what it has done since the system was started.
@@ -109,14 +190,16 @@ mod tests {
     #[test]
     fn a_device_says_four_things_and_no_device_none() {
         let dir = tempfile::tempdir().expect("a directory");
-        let device = Device { name: "mmcblk0".into(), stat: dir.path().join("stat") };
+        let folder = dir.path().join("mmcblk0");
+        fs::create_dir(&folder).expect("made");
+        let device = Device::at(&folder);
         let told = |device: &Device| {
             let mut scrape = Scrape::default();
             device.tell(&mut scrape);
             scrape.into_families()
         };
         assert!(told(&device).is_empty());
-        fs::write(dir.path().join("stat"), "1 0 8 0 2 0 16 0 0 0 0 0 0 0 0 3 0").expect("written");
+        fs::write(folder.join("stat"), "1 0 8 0 2 0 16 0 0 0 0 0 0 0 0 3 0").expect("written");
         let families = told(&device);
         let rows: Vec<_> = families
             .iter()
@@ -134,6 +217,27 @@ mod tests {
                 ("bramble_device_flushes_total", "mmcblk0", 3.0),
             ]
         );
+    }
+
+    #[test]
+    fn what_emmc_says_of_its_life() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let device = Device::at(dir.path());
+        assert_eq!((device.emmc_life(), device.kind()), (None, DeviceKind::Other));
+        assert_eq!(device.capacity_bytes(), None);
+        let write = |file: &str, text: &str| fs::write(dir.path().join(file), text).expect("written");
+        fs::create_dir(dir.path().join("device")).expect("made");
+        write("size", "30535680\n");
+        write("device/type", "MMC\n");
+        write("device/life_time", "0x01 0x0b\n");
+        assert_eq!(device.emmc_life(), None, "half of it");
+        write("device/pre_eol_info", "0x02\n");
+        assert_eq!(device.emmc_life(), Some(EmmcLife { life_a: 1, life_b: 11, pre_eol: 2 }));
+        assert_eq!((device.kind(), device.capacity_bytes()), (DeviceKind::Emmc, Some(15_634_268_160)));
+        for damaged in ["", "0x01", "1 2", "0x01 0xzz", "0x01 0x100"] {
+            write("device/life_time", damaged);
+            assert_eq!(device.emmc_life(), None, "{damaged:?}");
+        }
     }
 
     #[test]

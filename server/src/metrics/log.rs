@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Histogram;
+use prometheus::core::Metric;
 
 use super::disk::DiskMeter;
 use super::register::{Register, exponential};
@@ -18,6 +19,25 @@ pub(crate) struct LogMeter {
     fsync: Histogram,
     flush: Histogram,
     disk: Arc<DiskMeter>,
+}
+
+/// A histogram of times, as it is now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Latency {
+    /// How many there were.
+    pub(crate) count: u64,
+    /// Their sum.
+    pub(crate) sum_seconds: f64,
+    /// Upper bounds in seconds, and how many took that long or less; ascending.
+    pub(crate) buckets: Vec<(f64, u64)>,
+}
+
+impl Latency {
+    /// The bound that a share of all stayed within; `None` without any, or when it is beyond all bounds.
+    pub(crate) fn within(&self, share: f64) -> Option<f64> {
+        let enough = (self.count as f64 * share).ceil().max(1.0) as u64;
+        self.buckets.iter().find(|(_, count)| *count >= enough).map(|(bound, _)| *bound)
+    }
 }
 
 /// What the background thread measures.
@@ -55,6 +75,23 @@ impl LogMeter {
     pub(crate) fn flushed(&self, took: Duration) {
         self.fsync.observe(seconds(took));
         self.flush.observe(seconds(took));
+    }
+
+    /// Flushes of the log so far.
+    pub(crate) fn flushes(&self) -> u64 {
+        self.flush.get_sample_count()
+    }
+
+    /// How long they took.
+    pub(crate) fn latency(&self) -> Latency {
+        let metric = self.flush.metric();
+        let histogram = metric.get_histogram();
+        let buckets = histogram.get_bucket().iter();
+        Latency {
+            count: histogram.get_sample_count(),
+            sum_seconds: histogram.get_sample_sum(),
+            buckets: buckets.map(|bucket| (bucket.upper_bound(), bucket.cumulative_count())).collect(),
+        }
     }
 
     /// The log's thread has taken over: from here on it alone writes.

@@ -1,7 +1,7 @@
 //! The apply thread: the only writer of the state.
 //!
 //! It takes groups of committed entries, makes one engine batch of each, and then tells, in this
-//! order: the lease clock, the tokens, the watch pump, those who wait for answers, those who wait for the
+//! order: the lease clock, the tokens, the account of wear, the watch pump, those who wait for answers, those who wait for the
 //! position. So a client that has its answer finds its lease and its change known everywhere.
 //! Between groups it takes bounded steps of physical compaction.
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use crate::failure::Failure;
 use crate::metrics::ApplyMeter;
 use crate::raft::Group;
 use crate::threads::{Receiver, Sender};
+use crate::wear::Wear;
 
 /// What the apply thread is asked for. Its queue holds one group and one of each other kind at most.
 pub(super) enum Work {
@@ -50,6 +51,7 @@ pub(super) struct Outlets {
     pub(super) nudge_flush: Box<dyn Fn() + Send>,
     pub(super) failure: Failure,
     pub(super) meter: ApplyMeter,
+    pub(super) wear: Arc<Wear>,
 }
 
 /// How physical compaction goes on.
@@ -147,6 +149,7 @@ impl Applier {
         for effect in &applied.auth {
             self.out.tokens.take_effect(effect, self.out.born_after);
         }
+        self.out.wear.changed(&applied.changes);
         self.out.feed.publish(applied.changes);
         let last = applied.answers.last().map(|answer| answer.id);
         self.out.position.send_replace(last.or(self.writer.applied()));

@@ -24,6 +24,7 @@ use crate::failure::Failure;
 use crate::metrics::{DefragMeter, FlushMeter};
 use crate::raft::Consensus;
 use crate::threads::{Bell, Receiver, Sender, Thread, Threads, queue};
+use crate::wear::Wear;
 
 pub(super) mod scrub;
 
@@ -146,6 +147,8 @@ pub(super) struct Background {
     pub(super) failure: Failure,
     pub(super) meter: FlushMeter,
     pub(super) defrags: DefragMeter,
+    /// Is told what the engine has had to do.
+    pub(super) wear: Arc<Wear>,
 }
 
 impl Background {
@@ -175,6 +178,7 @@ impl Background {
                 Err(RecvTimeoutError::Timeout) => Chore::Look,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
+            self.wear.engine_worked(&self.flusher.work());
             let goes_on = match chore {
                 _ if self.chores.stopping() => false,
                 Chore::Look if !self.due(durable) => true,
@@ -271,6 +275,7 @@ impl Background {
         let begun = Instant::now();
         let flushed = self.flusher.flush()?;
         self.meter.engine_flushed(begun.elapsed());
+        self.wear.engine_worked(&self.flusher.work());
         if flushed > *durable {
             *durable = flushed;
             if let Some(flushed) = flushed {

@@ -13,7 +13,7 @@ use bramble_store::seams::{Clock, Entropy};
 use bramble_store::watch::HubOptions;
 
 use super::Node;
-use super::seams::{SystemClock, SystemEntropy, Threads};
+use super::seams::{Calendar, SystemCalendar, SystemClock, SystemEntropy, Threads};
 use super::start;
 pub use crate::auth::jwt_keys::KeyError;
 use crate::config::{Config, ListenAddr, ListenUrl};
@@ -84,8 +84,11 @@ pub struct Builder {
     pub(super) config: Config,
     pub(super) storage: Storage,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) calendar: Arc<dyn Calendar>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) threads: Arc<dyn Threads>,
+    /// `None` = looked for.
+    pub(super) device_folder: Option<PathBuf>,
     /// `None` = as the device wants it.
     pub(super) log: Option<LogOptions>,
     pub(super) watch: Option<HubOptions>,
@@ -100,8 +103,10 @@ impl Default for Builder {
             config: Config::default(),
             storage: Storage::Directory,
             clock: Arc::new(SystemClock::start()),
+            calendar: Arc::new(SystemCalendar),
             entropy: Arc::new(SystemEntropy),
             threads: Arc::new(SystemThreads),
+            device_folder: None,
             log: None,
             watch: None,
             kernel: Kernel::default(),
@@ -155,6 +160,19 @@ impl Builder {
     /// Another source of time.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Another source of days, by which wear is counted.
+    pub fn calendar(mut self, calendar: Arc<dyn Calendar>) -> Self {
+        self.calendar = calendar;
+        self
+    }
+
+    /// Where the kernel describes the device that holds the data, instead of looking for it under `/sys`: a
+    /// container may see it elsewhere.
+    pub fn device_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.device_folder = Some(folder.into());
         self
     }
 

@@ -57,6 +57,11 @@ impl Client {
         &self.core.metrics
     }
 
+    /// What there is to say of wear.
+    pub(crate) fn wear(&self) -> crate::wear::Report {
+        self.core.wear()
+    }
+
     /// Cluster and member id, term and current revision, for answers that carry only a header.
     pub fn header(&self) -> Header {
         self.core.header(self.core.view().map_or(0, |view| view.revision()))

@@ -40,6 +40,7 @@ use crate::metrics::Metrics;
 use crate::raft::{Consensus, Setback};
 use crate::threads::Threads;
 use crate::trace;
+use crate::wear::{self, Wear};
 
 /// A pinned state.
 pub(super) type View = ReadView<AnyView>;
@@ -111,6 +112,7 @@ pub(super) struct Core {
     /// The newest term in which this member, leading and alone, has answered a read barrier; 0: none.
     pub(super) settled_term: AtomicU64,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) wear: Arc<Wear>,
 }
 
 /// The ways to look at the state.
@@ -159,6 +161,14 @@ impl Core {
     pub(super) fn size_and_work(&self) -> Result<(EngineSize, EngineWork), NotNow> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         state.as_ref().map(|state| (state.flusher.size(), state.flusher.work())).ok_or(NotNow::Stopped)
+    }
+
+    /// What there is to say of wear.
+    pub(super) fn wear(&self) -> wear::Report {
+        if let Ok((_, work)) = self.size_and_work() {
+            self.wear.engine_worked(&work);
+        }
+        self.wear.report()
     }
 
     /// Sizes of the engine.

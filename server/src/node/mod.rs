@@ -146,6 +146,12 @@ impl Node {
         self.core.metrics.text()
     }
 
+    /// What `/debug/wear` answers: bytes written today, in the last 7 and 30 days and ever, by cause, and how
+    /// long the device lasts at that pace.
+    pub fn wear_json(&self) -> String {
+        self.core.wear().json().to_string()
+    }
+
     /// Waits until the node has failed by itself (a disk, damaged bytes) and says why. Nothing is
     /// acknowledged from then on; the host ends the process.
     pub async fn failed(&self) -> String {

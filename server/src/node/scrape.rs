@@ -34,6 +34,7 @@ fn tell(core: &Core, scrape: &mut Scrape) {
         tell_state(core, &view, &standing, scrape);
     }
     tell_engine(core, scrape);
+    core.wear().tell(scrape);
 }
 
 fn tell_identity(core: &Core, scrape: &mut Scrape) {
@@ -327,7 +328,7 @@ fn tell_engine(core: &Core, scrape: &mut Scrape) {
     scrape.family(
         Kind::Counter,
         "bramble_disk_written_bytes_total",
-        "Bytes written to files, by cause: start, log, log_fill (zeros ahead of the log), engine_flush, compaction.",
+        "Bytes written to files, by cause: start, log, log_fill (zeros ahead of the log, also those that a frame of a new ring waits for), engine_flush, compaction.",
         &["cause"],
         rows(written),
     );

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bramble_store::seams::{Clock, Entropy};
 
 pub use crate::threads::{Bell, Body, Tasks, Thread, Threads};
+pub use crate::wear::{Calendar, SystemCalendar};
 
 /// The system's monotonic clock, counted from when this was made.
 pub struct SystemClock(Instant);

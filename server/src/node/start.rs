@@ -40,8 +40,9 @@ use crate::http::listen::{Apps, Listeners};
 use crate::media::Media;
 use crate::metrics::{ApplyMeter, Device, MeteredDisk, Metrics};
 use crate::raft::members::{Members, Peer};
-use crate::raft::{self, Consensus};
+use crate::raft::{self, Consensus, Occasion};
 use crate::threads::{Sender, away, queue};
+use crate::wear::{self, Wear};
 use crate::{http, rpc};
 
 /// A response of a watcher that allows fragments may be this much larger than the largest request.
@@ -54,6 +55,7 @@ struct Opened {
     reader: Reader<AnyEngine>,
     log: (Log, Recovered),
     media: Found,
+    device: Option<Device>,
 }
 
 pub(super) async fn start(builder: Builder) -> Result<Node, StartError> {
@@ -106,13 +108,23 @@ fn open(builder: &Builder, metrics: &Metrics) -> Result<Opened, StartError> {
     let options = builder.log.clone().unwrap_or_else(|| log_options(media.choice.kind));
     let log = Log::open(disk, &dir.log_path(), options)?;
     log.1.fits(writer.applied())?;
-    if let (Storage::Directory, Some(device)) = (&builder.storage, Device::under(&config.data_dir)) {
+    let device = device(builder);
+    if let Some(device) = device.clone() {
         metrics.add_source(move |scrape| device.tell(scrape));
     }
     if log.1.torn_frames > 0 {
         tracing::warn!(frames = log.1.torn_frames, "the log's last write was torn and has been cut off");
     }
-    Ok(Opened { dir, writer, reader, log, media })
+    Ok(Opened { dir, writer, reader, log, media, device })
+}
+
+/// The one that holds the data, if it can be seen.
+fn device(builder: &Builder) -> Option<Device> {
+    match (&builder.device_folder, &builder.storage) {
+        (Some(folder), _) => Some(Device::at(folder)),
+        (None, Storage::Directory) => Device::under(&builder.config.data_dir),
+        (None, Storage::Given { .. }) => None,
+    }
 }
 
 fn engine_profile(profile: Profile) -> EngineProfile {
@@ -167,11 +179,21 @@ async fn assemble(
     Meters { metrics, apply: apply_meter }: Meters,
 ) -> Result<(Arc<Core>, Parts, DataDir), StartError> {
     let disk = builder.disk();
-    let Builder { config, clock, entropy, threads, .. } = builder;
-    let Opened { dir, mut writer, reader, log, media: found } = opened;
+    let Builder { config, clock, calendar, entropy, threads, .. } = builder;
+    let Opened { dir, mut writer, reader, log, media: found, device } = opened;
     let timing = config.timing(found.choice.kind);
     writer.keep_answers(answers_at_once(config.profile));
     let failure = Failure::new(&config.data_dir);
+    let sources = wear::Sources {
+        disk: metrics.disk.clone(),
+        log: metrics.log.clone(),
+        engine: metrics.flushes.clone(),
+        device,
+        clock: clock.clone(),
+        calendar,
+    };
+    let medium = wear::Medium { media: found.choice.kind, endurance_bytes: config.card_endurance_bytes };
+    let wear = Arc::new(Wear::begin(sources, medium, log.1.note.as_ref()));
     let (ids, view) = (dir.ids(), reader.view());
     let (applied, membership) = (writer.applied(), view.membership().cloned());
     drop(view);
@@ -197,6 +219,7 @@ async fn assemble(
         nudge_flush: Box::new(move || nudge.nudge()),
         failure: failure.clone(),
         meter: apply_meter,
+        wear: wear.clone(),
     };
     // From here on a failure to start must not leave threads behind: `parts` stops them when dropped.
     let mut parts =
@@ -229,6 +252,7 @@ async fn assemble(
         clock: clock.clone(),
         failure: failure.clone(),
         meter: metrics.log.clone(),
+        notes: notes(wear.clone()),
     })
     .await?;
     let raft = Arc::new(raft);
@@ -244,6 +268,7 @@ async fn assemble(
         failure: failure.clone(),
         meter: metrics.flushes.clone(),
         defrags: metrics.defrag.clone(),
+        wear: wear.clone(),
     };
     parts.flusher = Some(flusher.clone());
     let scrub = Scrubber::new(clock.clone(), config.scrub_interval, metrics.scrub.clone());
@@ -296,6 +321,7 @@ async fn assemble(
         reads,
         settled_term: AtomicU64::new(0),
         metrics,
+        wear,
     });
     parts.tasks.push(raft.spawn(leases::run(core.clone())));
     parts.tasks.push(raft.spawn(space::keep(core.clone())));
@@ -331,6 +357,15 @@ async fn abandon_on_failure(core: Arc<Core>) {
     core.pump.close();
 }
 
+/// The account of wear rides in the log.
+fn notes(wear: Arc<Wear>) -> raft::Notes {
+    Box::new(move |occasion| match occasion {
+        Occasion::Frames => wear.note_if_due(),
+        Occasion::Seal => Some(wear.note()),
+        Occasion::Nothing => wear.note_if_worth_a_write(),
+    })
+}
+
 fn inbox(work: Sender<Work>) -> raft::Inbox {
     // Raft's tasks share one thread, but the inbox must be usable from any.
     let work = std::sync::Mutex::new(work);
@@ -348,6 +383,7 @@ fn serve(core: &Arc<Core>, listeners: Listeners, client: Client) -> tokio::task:
     };
     let rpc = rpc::counted(rpc::routes(client.clone(), limits), core.metrics.calls.clone());
     let scrapes = http::metrics::routes(core.metrics.clone());
+    let scrapes = scrapes.merge(http::wear::routes(client.clone()));
     let mut http = http::routes(client.clone()).merge(scrapes.clone());
     let mut access = Access::new(&core.config.cors, &core.config.host_whitelist);
     if core.config.gateway {

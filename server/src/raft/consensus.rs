@@ -14,7 +14,7 @@ use openraft::{Config, Raft, RaftMetrics, ReadPolicy, SnapshotPolicy};
 
 use super::applied::AppliedState;
 use super::log_store::LogStore;
-use super::log_thread::{self, LogCounts, Order, SharedLog};
+use super::log_thread::{self, LogCounts, Notes, Order, SharedLog};
 use super::machine::{Inbox, Machine};
 use super::members::Members;
 use super::network::Links;
@@ -49,6 +49,8 @@ pub struct Start {
     pub(crate) failure: Failure,
     /// What the log's thread measures.
     pub(crate) meter: LogMeter,
+    /// What rides in the log.
+    pub notes: Notes,
 }
 
 /// Why Raft cannot start.
@@ -116,7 +118,7 @@ impl Consensus {
         let threads = start.threads;
         let shared = SharedLog::new(&log, &recovered, threads.bell(), start.failure.clone(), start.meter);
         let tasks = threads.tasks()?;
-        let log_thread = spawn_log(&*threads, log, &shared, start.clock)?;
+        let log_thread = spawn_log(&*threads, log, &shared, start.clock, start.notes)?;
         let config = Arc::new(settings(start.heartbeat, start.election)?);
         let store = LogStore::new(shared.clone(), applied.clone(), threads.clone());
         let machine = Machine::new(applied.clone(), start.apply);
@@ -301,9 +303,10 @@ fn spawn_log(
     log: Log,
     shared: &Arc<SharedLog>,
     clock: Arc<dyn Clock>,
+    notes: Notes,
 ) -> std::io::Result<Box<dyn Thread>> {
     let shared = shared.clone();
-    threads.spawn("log", Box::new(move || log_thread::run(log, &shared, &*clock)))
+    threads.spawn("log", Box::new(move || log_thread::run(log, &shared, &*clock, &notes)))
 }
 
 fn settings(heartbeat: Duration, election: Duration) -> Result<Config, StartError> {

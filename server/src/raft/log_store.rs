@@ -223,7 +223,7 @@ mod tests {
         assert!(saved.as_mut().now_or_never().is_none(), "answered before anybody has written it");
         let thread = std::thread::spawn({
             let shared = shared.clone();
-            move || log_thread::run(log, &shared, &Still)
+            move || log_thread::run(log, &shared, &Still, &(Box::new(|_| None) as log_thread::Notes))
         });
         saved.await.expect("it is saved");
         assert_eq!(open(disk.survivor()).1.vote, Some(vote), "a power cut right after the answer");

@@ -20,6 +20,7 @@ use bramble_store::error::Fatal;
 use bramble_store::log::{Flushed, Log, Reader, Recovered, Usage, Vote};
 use bramble_store::seams::Clock;
 use bramble_store::types::LogId;
+use bytes::Bytes;
 use openraft::storage::IOFlushed;
 use tokio::sync::oneshot;
 
@@ -39,6 +40,20 @@ const FILL_PAUSE: Duration = Duration::from_millis(20);
 const SEAL_AFTER: Duration = Duration::from_secs(60);
 
 type Answer<T> = oneshot::Sender<io::Result<T>>;
+
+/// What is about to be written when the owner is asked for a note that rides along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// Frames that somebody waits for.
+    Frames,
+    /// A seal: the log has become quiet, or ends.
+    Seal,
+    /// Nothing: the log is sealed. A note would be a write of its own.
+    Nothing,
+}
+
+/// Gives the log's notes; called on its thread, so it must not wait.
+pub type Notes = Box<dyn Fn(Occasion) -> Option<Bytes> + Send>;
 
 /// Something to do to the log.
 pub(super) enum Order {
@@ -206,7 +221,7 @@ impl Waiting {
 }
 
 /// The thread's body: runs until the log is closed or fails.
-pub(super) fn run(mut log: Log, shared: &SharedLog, clock: &dyn Clock) {
+pub(super) fn run(mut log: Log, shared: &SharedLog, clock: &dyn Clock, notes: &Notes) {
     let mut fill = true;
     let mut sealed = false;
     let mut last_write = clock.now();
@@ -220,9 +235,12 @@ pub(super) fn run(mut log: Log, shared: &SharedLog, clock: &dyn Clock) {
             fill = true;
             sealed = false;
             last_write = clock.now();
+            take_note(&mut log, notes, Occasion::Frames);
             turn(&mut log, shared, batch)
         } else if closing || (!sealed && clock.now().saturating_sub(last_write) >= SEAL_AFTER) {
             sealed = true;
+            let occasion = if log.is_sealed() { Occasion::Nothing } else { Occasion::Seal };
+            take_note(&mut log, notes, occasion);
             log.seal()
         } else if fill {
             log.fill_ahead(FILL_STEP_BYTES).map(|more| fill = more)
@@ -234,6 +252,12 @@ pub(super) fn run(mut log: Log, shared: &SharedLog, clock: &dyn Clock) {
             Ok(()) if closing && sealed => return,
             Ok(()) => {}
         }
+    }
+}
+
+fn take_note(log: &mut Log, notes: &Notes, occasion: Occasion) {
+    if let Some(note) = notes(occasion) {
+        log.save_note(note);
     }
 }
 

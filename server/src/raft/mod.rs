@@ -23,6 +23,6 @@ mod tail;
 mod types;
 
 pub use consensus::{Consensus, Setback, Standing, Start, StartError};
-pub use log_thread::LogCounts;
+pub use log_thread::{LogCounts, Notes, Occasion};
 pub use machine::{Group, Inbox};
 pub use tail::entry_bytes;

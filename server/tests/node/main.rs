@@ -13,6 +13,7 @@ mod range_stream;
 mod scrub;
 mod space;
 mod watch;
+mod wear;
 
 use std::future::Future;
 use std::path::Path;

@@ -163,11 +163,8 @@ pub(super) fn standing_entries(records: Vec<Record>, first: u64, last: u64) -> V
                     entries.clear();
                 }
             }
-            Record::Vote(_)
-            | Record::Committed(_)
-            | Record::Next { .. }
-            | Record::Seal
-            | Record::Note(_) => {}
+            Record::Vote(_) | Record::Committed(_) | Record::Next { .. } | Record::Seal | Record::Note(_) => {
+            }
         }
     }
     entries.retain(|entry| (first..=last).contains(&entry.id.index));
