@@ -165,3 +165,37 @@ impl File for MeteredFile {
         self.file.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bramble_store::disk::sim::SimDisk;
+    use bramble_store::log::{Log, LogOptions, Vote};
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn zeros_that_a_frame_waits_for_are_no_frames() {
+        let (metrics, _) = Metrics::new(Duration::from_secs(1));
+        let disk = MeteredDisk { disk: Arc::new(SimDisk::new(1)), meter: metrics.disk.clone() };
+        // One block of zeros: every frame has to write its own.
+        let options = LogOptions { first_fill_bytes: 4096, segment_bytes: 1 << 20, ..LogOptions::default() };
+        let (mut log, _) = Log::open(Arc::new(disk), Path::new("/log"), options).expect("an empty disk");
+        let written = || metrics.disk.written().map(|(_, bytes)| bytes);
+        let [start, ..] = written();
+        assert!(start > 0, "{:?}", written());
+        assert_eq!(written()[1..], [0, 0]);
+        metrics.log.begin();
+        let frames_written = |log: &mut Log, term| {
+            log.save_vote(Vote { term, ..Vote::default() });
+            log.flush().expect("the disk works").bytes
+        };
+        let bytes: u64 = (1..=100).map(|term| frames_written(&mut log, term)).sum();
+        let [started, frames, zeros] = written();
+        assert_eq!((started, frames), (start, bytes));
+        assert!((256 << 10..1 << 20).contains(&zeros), "{zeros} bytes of zeros for {frames} of frames");
+        assert_eq!(metrics.disk.log_write.get_sample_count(), 100);
+    }
+}

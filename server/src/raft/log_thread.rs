@@ -339,3 +339,6 @@ fn refuse(order: Order, why: &'static str) {
         Order::Truncate(_) | Order::Purge(_) | Order::Durable(_) => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use crate::metrics::{Device, DeviceKind};
 const DAY_SECONDS: f64 = 86_400.0;
 const YEAR_DAYS: f64 = 365.25;
 /// Nothing is projected from less running time than this.
-const RUNNING_SECONDS_MIN: u64 = 600;
+const RUNNING_SECONDS_MIN: u64 = 3600;
 
 /// How many bytes may be written to a device in its life.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,10 +64,11 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    /// At the pace of `counts`. `None`: there is not enough to tell.
+    /// At the pace of `counts`; the log's zeros are written once in a life. `None`: there is not enough to tell.
     pub(super) fn project(endurance: &Endurance, counts: &Counts) -> Option<Life> {
         let running_s = counts.get(Count::RunningSeconds);
         let (of, bytes) = to_device(counts);
+        let bytes = bytes.saturating_sub(counts.get(Count::LogFill));
         if running_s < RUNNING_SECONDS_MIN || bytes == 0 {
             return None;
         }
@@ -102,6 +103,10 @@ mod tests {
         assert!((life.years - 10_000.0 / 365.25).abs() < 1e-9, "{}", life.years);
         let life = Life::project(&endurance, &counts(1_000_000_000, 2_000_000_000, 43_200)).expect("as well");
         assert_eq!((life.of, life.bytes_per_day), ("device", 4e9));
+        let mut first_day = counts(1_000_000_000, 0, 86_400);
+        first_day.set(Count::LogFill, 64_000_000);
+        let life = Life::project(&endurance, &first_day).expect("as well");
+        assert_eq!(life.bytes_per_day, 1e9, "zeros come once");
         assert_eq!(Life::project(&endurance, &counts(1, 1, RUNNING_SECONDS_MIN - 1)), None);
         assert_eq!(Life::project(&endurance, &counts(0, 0, 86_400)), None);
     }

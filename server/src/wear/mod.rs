@@ -145,9 +145,9 @@ impl Wear {
         self.compaction_bytes.fetch_max(work.compaction_written_bytes, Ordering::Relaxed);
     }
 
-    /// A note that rides with frames, when one is due.
+    /// A note that rides with frames, when one is due. Waits for nobody: while a report is made there is none.
     pub(crate) fn note_if_due(&self) -> Option<Bytes> {
-        let (at, counts) = self.account().noted;
+        let (at, counts) = self.account.try_lock().ok()?.noted;
         let due = self.sources.clock.now().saturating_sub(at) >= NOTE_EVERY
             || self.written_to_log().saturating_sub(counts.get(Count::Log)) >= NOTE_BYTES;
         due.then(|| self.note())
