@@ -111,3 +111,22 @@ impl FlushMeter {
         self.engine.get_sample_count()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_of_times() {
+        let none = Latency::default();
+        assert_eq!(none.within(0.5), None);
+        let latency =
+            Latency { count: 100, sum_seconds: 1.0, buckets: vec![(0.1, 50), (0.2, 98), (0.4, 99)] };
+        let within = |share| latency.within(share);
+        assert_eq!(
+            [within(0.0), within(0.5), within(0.51), within(0.99)],
+            [Some(0.1), Some(0.1), Some(0.2), Some(0.4)]
+        );
+        assert_eq!(within(0.999), None, "one took longer than every bound");
+    }
+}
