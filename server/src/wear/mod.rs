@@ -11,7 +11,8 @@
 //! - counters are looked at when a note is made and when somebody asks; in between nothing is done but
 //!   counting keys as they are applied;
 //! - keys are counted up to a revision that is in the note, so what a restart applies again is counted once.
-//!   All else that was written after the newest note is lost with a crash: [`NOTE_EVERY`] of it at most.
+//!   All else that was counted after the newest note is lost with a crash: [`NOTE_EVERY`] of a busy member, and
+//!   of a quiet one the time since its last write.
 mod calendar;
 mod days;
 mod life;
@@ -40,8 +41,10 @@ pub(crate) use report::Report;
 const NOTE_EVERY: Duration = Duration::from_secs(300);
 /// So does one after so many bytes of the log. It takes up to 3 KiB: a thousandth of them.
 const NOTE_BYTES: u64 = 4 << 20;
-/// What must have been written since the newest note before one is written for itself when the log ends.
+/// What must have been written since the newest note before one is written for itself when the log ends,
 const ALONE_BYTES: u64 = 64 << 10;
+/// or how long the member must have run: by its pace the years are projected.
+const ALONE_AFTER: Duration = Duration::from_secs(3600);
 
 /// Where counts come from.
 pub(crate) struct Sources {
@@ -155,9 +158,10 @@ impl Wear {
 
     /// A note that is worth a write of its own, if there is so much to say.
     pub(crate) fn note_if_worth_a_write(&self) -> Option<Bytes> {
-        let noted = self.account().noted.1;
+        let (at, noted) = self.account().noted;
         let written = self.counters(&self.keys()).own().saturating_sub(noted.own());
-        (written >= ALONE_BYTES).then(|| self.note())
+        let worth = written >= ALONE_BYTES || self.sources.clock.now().saturating_sub(at) >= ALONE_AFTER;
+        worth.then(|| self.note())
     }
 
     /// A note, as of now.

@@ -93,12 +93,15 @@ fn a_note_is_due_after_a_time() {
 
 #[test]
 fn a_note_alone_has_to_be_worth_its_write() {
-    let World { wear, .. } = life(None, None);
+    let World { wear, clock, .. } = life(None, None);
     engine_wrote(&wear, ALONE_BYTES - 1);
+    clock.forward(ALONE_AFTER - Duration::from_secs(1));
     assert_eq!(wear.note_if_worth_a_write(), None);
     engine_wrote(&wear, ALONE_BYTES);
     let note = wear.note_if_worth_a_write().expect("worth it");
     assert_eq!(wear.note_if_worth_a_write(), None, "said already");
+    clock.forward(ALONE_AFTER);
+    assert!(wear.note_if_worth_a_write().is_some(), "the time that it has run");
     let next = life(None, Some(&note)).wear.report().json();
     assert_eq!(next["windows"]["today"]["own_bytes_by_cause"]["engine_flush"], ALONE_BYTES);
 }
