@@ -181,7 +181,7 @@ fn device(dir: &Path, sectors_written: u64) -> std::path::PathBuf {
 async fn how_long_a_device_lasts_is_told_and_a_guess_is_called_one() {
     let (dir, hand) = (tempfile::tempdir().expect("a directory"), Arc::new(Hand::default()));
     let folder = device(dir.path(), 0);
-    let config = Config { media: Media::SdA1, ..Config::default() };
+    let config = Config { media: Some(Media::SdA1), ..Config::default() };
     let start = |config: Config| {
         let builder = Node::builder().config(config).data_dir(dir.path().join("data")).in_process_only();
         builder.device_folder(folder.clone())
