@@ -12,7 +12,7 @@ mod scenes;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bramble_bench::disk::{Asked, Disk};
 use clap::{Parser, Subcommand};
@@ -22,7 +22,7 @@ use crate::report::Report;
 use crate::rival::{Programs, Rival, Running};
 use crate::scenes::{Figures, Lengths, SCENES, Scene};
 
-/// After a start, until memory is looked at.
+/// After a start, until memory is looked at; and how long nothing is written when files are made.
 const IDLE: Duration = Duration::from_secs(3);
 
 /// Writers are done with what they put off, file systems too.
@@ -98,11 +98,15 @@ impl Line {
     fn programs(&self) -> Result<Programs, String> {
         let beside = || Some(std::env::current_exe().ok()?.parent()?.join("bramble"));
         let bramble = self.bramble.clone().or_else(beside).unwrap_or_else(|| "bramble".into());
-        let (etcd, bramble_flags) = (self.etcd.clone(), self.bramble_flag.clone());
+        let (etcd, mut bramble_flags) = (self.etcd.clone(), self.bramble_flag.clone());
         for (rival, program) in [(Rival::Bramble, &bramble), (Rival::Etcd, &etcd)] {
             if self.rivals.contains(&rival) && !program.exists() {
                 return Err(format!("{} is not at {}", rival.name(), program.display()));
             }
+        }
+        if !bramble_flags.iter().any(|flag| flag.starts_with("--media")) {
+            // Or the probe of a first start would land in the account.
+            bramble_flags.push("--media=ssd".into());
         }
         Ok(Programs { bramble, etcd, bramble_flags })
     }
@@ -148,7 +152,7 @@ impl Line {
         let data = disk.files().join("data");
         std::fs::create_dir(&data).map_err(|why| why.to_string())?;
         let server = Running::start(rival, programs, &data).await.map_err(|why| why.to_string())?;
-        tokio::time::sleep(IDLE).await;
+        quiet(&disk).await?;
         report.add("idle", rival, standing(&server)?);
         for scene in self.scenes().filter(|scene| scene.is_for(rival)) {
             report.add(scene.name, rival, scene.play(&server, &disk, self.lengths()).await?);
@@ -177,6 +181,19 @@ impl Line {
             ("flushes in all", asked.flushes as f64),
             ("CPU ms/s", (taken()?.cpu_s - cpu_s) * 1e3 * per_s),
         ]))
+    }
+}
+
+/// Waits until a server that was just started has made its files: nothing is written for [`IDLE`].
+async fn quiet(disk: &Disk) -> Result<(), String> {
+    let (begun, mut before) = (Instant::now(), asked(disk)?);
+    loop {
+        tokio::time::sleep(IDLE).await;
+        let now = asked(disk)?;
+        if now == before || begun.elapsed() > QUIET_AFTER {
+            return Ok(());
+        }
+        before = now;
     }
 }
 
