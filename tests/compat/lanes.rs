@@ -12,6 +12,7 @@ use crate::allow;
 use crate::grid::Grid;
 use crate::session::{Counts, Session};
 use crate::side::Side;
+use crate::watching::is_silence_of_etcd;
 use crate::world::KINDS;
 
 /// Sessions in one round: one of each kind.
@@ -19,7 +20,7 @@ const LANES: u64 = KINDS.len() as u64;
 /// Steps in one session.
 const SESSION_STEPS: usize = 600;
 /// When the machine stands still for so long, either server may say that time is up: the session is done
-/// again, so often in all.
+/// again, so often in all; also when etcd has kept silent.
 const STOOD_STILL: Duration = Duration::from_secs(1);
 const TRIES: usize = 3;
 
@@ -81,7 +82,7 @@ async fn one(
             println!("DIFFERENCE in session {number}, request {request}: {difference}\n{circumstances}");
             let late = pulse.latest();
             println!("(the machine stood still for at most {late:?} meanwhile)");
-            if late >= STOOD_STILL && tried < TRIES {
+            if (late >= STOOD_STILL || is_silence_of_etcd(difference)) && tried < TRIES {
                 println!("session {number} is done again");
                 continue;
             }

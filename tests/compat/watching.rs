@@ -59,6 +59,15 @@ pub struct Twin {
     catching_up: bool,
 }
 
+const OF_ETCD: &str = "etcd: ";
+const NO_MARK: &str = "no progress mark";
+
+/// Whether a difference is only that etcd has not answered: it drops a request for progress that comes while a
+/// watcher of the stream is behind, and its silence says nothing of Bramble.
+pub fn is_silence_of_etcd(difference: &str) -> bool {
+    difference.contains(&format!("{OF_ETCD}{NO_MARK}"))
+}
+
 /// What a window held, for the grid.
 #[derive(Debug, Default)]
 pub struct Seen {
@@ -178,7 +187,7 @@ impl Twin {
         }
         let (first, second) =
             tokio::join!(marked(&self.feeds[0], revision), marked(&self.feeds[1], revision));
-        first.map_err(|what| format!("etcd: {what}"))?;
+        first.map_err(|what| format!("{OF_ETCD}{what}"))?;
         second.map_err(|what| format!("bramble: {what}"))
     }
 
@@ -328,7 +337,7 @@ async fn marked(feed: &Feed, revision: i64) -> Result<(), String> {
             };
         }
     }
-    Err(format!("no progress mark {revision}; {:?} {:?}", feed.ended(), feed.since(from)))
+    Err(format!("{NO_MARK} {revision}; {:?} {:?}", feed.ended(), feed.since(from)))
 }
 
 fn mark_of(response: &pb::WatchResponse) -> i64 {
