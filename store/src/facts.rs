@@ -19,7 +19,7 @@ use crate::mvcc::Progress;
 use crate::types::{LogId, Revision};
 
 /// The format of the rows in both families.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 const APPLIED: &str = "applied";
 const AUTH: &str = "auth";

@@ -333,7 +333,7 @@ impl<E: Engine> Writer<E> {
         self.engine.write(rows.into_batch())?;
         self.facts = facts;
         let view = self.engine.view();
-        self.fences.rebalance(&view, self.facts.revision)?;
+        self.fences.rebalance(&view)?;
         self.latest = view_of(view, &self.facts, &self.fences, &self.compiled);
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = self.latest.clone();
         Ok(())

@@ -2,19 +2,21 @@
 //!
 //! Invariants:
 //! - rows of `idx` sort by table, then by user key bytewise, then newest revision first;
-//! - no row's user key is a prefix of another's: a zero byte inside a key becomes `00 ff`, and the
-//!   key ends with `00 01`, so every row of one key begins with the same bytes and no other row does;
+//! - where a key has many rows no key is a prefix of another's: a zero byte inside a key becomes `00 ff`, and
+//!   the key ends with `00 01`, so every row of one key begins with the same bytes and no other row does;
 //! - rows of `rev` sort by revision.
 use bytes::Bytes;
 
 use super::auth::alarm_number;
-use super::varint::{Cut, put_u64};
+use super::varint::{Cut, put_u64, read_u64};
 use crate::types::{AlarmKind, LeaseId, Revision};
 
 /// First byte of every row in `idx`: which table it is in.
 pub(crate) mod table {
-    /// Versions of keys.
+    /// Live keys, with their newest version.
     pub(crate) const KEYS: u8 = b'k';
+    /// Versions that were replaced, and tombstones.
+    pub(crate) const OLDER: u8 = b'o';
     /// Leases by id.
     pub(crate) const LEASES: u8 = b'l';
     /// Keys by the lease they hang on.
@@ -59,10 +61,20 @@ pub(crate) fn parse_rev_row(row: &[u8]) -> Option<(Revision, bool)> {
     Some((Revision { main, sub }, tombstone))
 }
 
-/// What every version row of `key` begins with.
-pub(crate) fn versions_of(key: &[u8]) -> Vec<u8> {
+/// The row of a live key.
+pub(crate) fn newest_row(key: &[u8]) -> Vec<u8> {
+    [&[table::KEYS][..], key].concat()
+}
+
+/// The key of such a row.
+pub(crate) fn key_of_newest(row: &[u8]) -> Option<&[u8]> {
+    row.strip_prefix(&[table::KEYS])
+}
+
+/// What every row of an older version of `key` begins with.
+pub(crate) fn older_of(key: &[u8]) -> Vec<u8> {
     let mut row = Vec::with_capacity(key.len() + 3 + REVISION_BYTES);
-    row.push(table::KEYS);
+    row.push(table::OLDER);
     for &byte in key {
         match byte {
             0 => row.extend_from_slice(&ZERO_INSIDE),
@@ -73,34 +85,34 @@ pub(crate) fn versions_of(key: &[u8]) -> Vec<u8> {
     row
 }
 
-/// Appends the revision to [`versions_of`], descending: newer ones sort first.
+/// Appends the revision to [`older_of`], descending: newer ones sort first.
 pub(crate) fn push_revision(row: &mut Vec<u8>, at: Revision) {
     row.extend_from_slice(&(!at.main).to_be_bytes());
     row.extend_from_slice(&(!at.sub).to_be_bytes());
 }
 
-/// The row of one version of `key`.
-pub(crate) fn version_row(key: &[u8], at: Revision) -> Vec<u8> {
-    let mut row = versions_of(key);
+/// The row of one older version of `key`.
+pub(crate) fn older_row(key: &[u8], at: Revision) -> Vec<u8> {
+    let mut row = older_of(key);
     push_revision(&mut row, at);
     row
 }
 
-/// Splits a version row into what [`versions_of`] its key is, and the revision.
-pub(crate) fn split_version_row(row: &[u8]) -> Option<(&[u8], Revision)> {
-    let (versions, revision) = row.split_at_checked(row.len().checked_sub(REVISION_BYTES)?)?;
+/// Splits the row of an older version into what [`older_of`] its key is, and the revision.
+pub(crate) fn split_older_row(row: &[u8]) -> Option<(&[u8], Revision)> {
+    let (older, revision) = row.split_at_checked(row.len().checked_sub(REVISION_BYTES)?)?;
     // Whoever walks the keys goes on behind this; behind nothing would be the beginning again.
-    if versions.first() != Some(&table::KEYS) || !versions.ends_with(&KEY_END) {
+    if older.first() != Some(&table::OLDER) || !older.ends_with(&KEY_END) {
         return None;
     }
     let main = !i64::from_be_bytes(revision[..8].try_into().ok()?);
     let sub = !i64::from_be_bytes(revision[8..].try_into().ok()?);
-    Some((versions, Revision { main, sub }))
+    Some((older, Revision { main, sub }))
 }
 
-/// The key that `versions` is [`versions_of`].
-pub(crate) fn key_of(versions: &[u8]) -> Option<Bytes> {
-    let escaped = versions.strip_prefix(&[table::KEYS])?.strip_suffix(&KEY_END)?;
+/// The key that `older` is [`older_of`].
+pub(crate) fn key_of(older: &[u8]) -> Option<Bytes> {
+    let escaped = older.strip_prefix(&[table::OLDER])?.strip_suffix(&KEY_END)?;
     if !escaped.contains(&0) {
         return Some(Bytes::copy_from_slice(escaped));
     }
@@ -115,16 +127,16 @@ pub(crate) fn key_of(versions: &[u8]) -> Option<Bytes> {
     Some(key.into())
 }
 
-/// The first row that is behind all version rows of the key.
-pub(crate) fn behind(versions: &[u8]) -> Vec<u8> {
-    let mut row = versions.to_vec();
+/// The first row that is behind all older versions of the key.
+pub(crate) fn behind(older: &[u8]) -> Vec<u8> {
+    let mut row = older.to_vec();
     if let Some(last) = row.last_mut() {
         *last += 1;
     }
     row
 }
 
-/// What a version row holds.
+/// What the row of a version holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct VersionRow {
     pub(crate) create: i64,
@@ -145,15 +157,35 @@ impl VersionRow {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        use super::varint::read_u64;
-        let (create, first) = read_u64(bytes)?;
-        let (version, second) = read_u64(&bytes[first..])?;
-        let (lease, third) = read_u64(&bytes[first + second..])?;
-        if first + second + third != bytes.len() {
-            return None;
-        }
-        Some(VersionRow { create: create as i64, version: version as i64, lease: LeaseId(lease as i64) })
+        let [create, version, lease] = numbers(bytes)?;
+        Some(VersionRow { create, version, lease: LeaseId(lease) })
     }
+}
+
+/// What the row of a live key holds: its newest version, and when that was made.
+pub(crate) fn encode_newest(at: Revision, row: &VersionRow) -> Vec<u8> {
+    let mut out = Vec::with_capacity(24);
+    put_u64(&mut out, at.main as u64);
+    put_u64(&mut out, at.sub as u64);
+    out.extend_from_slice(&row.encode());
+    out
+}
+
+/// Reads what [`encode_newest`] made.
+pub(crate) fn decode_newest(bytes: &[u8]) -> Option<(Revision, VersionRow)> {
+    let [main, sub, create, version, lease] = numbers(bytes)?;
+    Some((Revision { main, sub }, VersionRow { create, version, lease: LeaseId(lease) }))
+}
+
+/// Exactly `N` numbers.
+fn numbers<const N: usize>(mut bytes: &[u8]) -> Option<[i64; N]> {
+    let mut numbers = [0; N];
+    for number in &mut numbers {
+        let (read, length) = read_u64(bytes)?;
+        *number = read as i64;
+        bytes = &bytes[length..];
+    }
+    bytes.is_empty().then_some(numbers)
 }
 
 /// The row of a lease.
@@ -206,13 +238,14 @@ mod tests {
     fn rows_sort_as_keys_do_and_newest_first() {
         let keys: [&[u8]; 9] = [b"", b"\0", b"\0\0", b"\0\x01", b"\0\xff", b"\x01", b"a", b"a\0", b"a\0b"];
         for (at, low) in keys.iter().enumerate() {
-            assert_eq!(key_of(&versions_of(low)).as_deref(), Some(*low));
-            let newer = version_row(low, Revision { main: 9, sub: 1 });
-            let older = version_row(low, Revision { main: 9, sub: 0 });
-            assert!(newer < older && older < behind(&versions_of(low)));
+            assert_eq!(key_of(&older_of(low)).as_deref(), Some(*low));
+            assert!(keys[at + 1..].iter().all(|high| newest_row(low) < newest_row(high)));
+            let newer = older_row(low, Revision { main: 9, sub: 1 });
+            let older = older_row(low, Revision { main: 9, sub: 0 });
+            assert!(newer < older && older < behind(&older_of(low)));
             for high in &keys[at + 1..] {
-                assert!(older < version_row(high, Revision { main: i64::MAX, sub: 0 }), "{low:?} {high:?}");
-                assert!(!versions_of(high).starts_with(&versions_of(low)), "{low:?} {high:?}");
+                assert!(older < older_row(high, Revision { main: i64::MAX, sub: 0 }), "{low:?} {high:?}");
+                assert!(!older_of(high).starts_with(&older_of(low)), "{low:?} {high:?}");
             }
         }
     }
@@ -222,12 +255,17 @@ mod tests {
         let at = Revision { main: 7, sub: 3 };
         assert_eq!(parse_rev_row(&rev_row(at, false)), Some((at, false)));
         assert_eq!(parse_rev_row(&rev_row(at, true)), Some((at, true)));
-        assert_eq!(split_version_row(&version_row(b"a\0", at)), Some((&versions_of(b"a\0")[..], at)));
+        assert_eq!(split_older_row(&older_row(b"a\0", at)), Some((&older_of(b"a\0")[..], at)));
         let row = VersionRow { create: 5, version: 2, lease: LeaseId(-1) };
         assert_eq!(VersionRow::decode(&row.encode()), Some(row));
         assert_eq!(VersionRow::decode(&row.encode()[1..]), None);
+        let newest = encode_newest(at, &row);
+        assert_eq!(decode_newest(&newest), Some((at, row)));
+        assert_eq!(decode_newest(&newest[..newest.len() - 1]), None);
+        assert_eq!(decode_newest(&[&newest[..], b"\0"].concat()), None);
+        assert_eq!(key_of_newest(&newest_row(b"a\0")), Some(&b"a\0"[..]));
         assert_eq!(parse_rev_row(b"short"), None);
-        assert_eq!(split_version_row(b"ka\0\x01 sixteen bytes"), None, "too short for a revision");
-        assert_eq!(split_version_row(b"k89abcdef0123456"), None, "a revision and no key");
+        assert_eq!(split_older_row(b"oa\0\x01 sixteen bytes"), None, "too short for a revision");
+        assert_eq!(split_older_row(b"o89abcdef0123456"), None, "a revision and no key");
     }
 }

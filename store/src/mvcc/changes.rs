@@ -1,7 +1,7 @@
 //! History as watchers see it: the changes of whole main revisions, and a key just before one of them.
 use bytes::Bytes;
 
-use super::history::{live_version, record};
+use super::history::{record, replaced_version};
 use super::moment::Moment;
 use crate::codec::decode_key_value;
 use crate::codec::rows::{parse_rev_row, rev_row};
@@ -32,13 +32,12 @@ impl<R: Read> Moment<'_, R> {
         Ok(found)
     }
 
-    /// `key` at main revision `main - 1`.
+    /// `key` at main revision `main - 1`; `main` has changed it.
     pub(crate) fn before(&self, key: &[u8], main: i64) -> Result<Option<KeyValue>, Fatal> {
-        let before = main.saturating_sub(1);
-        if before < self.floor {
+        if main.saturating_sub(1) < self.floor {
             return Ok(None);
         }
-        live_version(self.rows, key, before)?.map(|version| record(self.rows, &version)).transpose()
+        replaced_version(self.rows, key, main)?.map(|version| record(self.rows, &version)).transpose()
     }
 }
 

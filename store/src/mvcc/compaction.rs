@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use super::history::{Version, Versions};
 use crate::codec::peek_key_value;
-use crate::codec::rows::{parse_rev_row, rev_row, version_row};
+use crate::codec::rows::{older_row, parse_rev_row, rev_row};
 use crate::engine::staged::Staged;
 use crate::engine::{Cursor, Family, Read};
 use crate::error::{Fatal, Refusal};
@@ -80,7 +80,7 @@ pub(crate) fn scrub<V: Read>(
 ) -> Result<u64, Fatal> {
     let history = next_rows(rows, progress, rows_max)?;
     let mut doomed = Vec::new();
-    let mut versions = Versions::new(rows.cursor(Family::Idx));
+    let mut versions = Versions::of(&*rows);
     for row in &history {
         doomed.extend(replaced_by(&mut versions, row, progress.target)?.map(|version| (&row.key, version)));
     }
@@ -89,11 +89,11 @@ pub(crate) fn scrub<V: Read>(
     for (key, version) in doomed {
         // A tombstone that was replaced is also found by itself, below.
         erased += u64::from(version.is_live());
-        rows.delete(Family::Idx, version_row(key, version.at));
+        rows.delete(Family::Idx, older_row(key, version.at));
         rows.delete(Family::Rev, rev_row(version.at, !version.is_live()));
     }
     for tombstone in history.iter().filter(|row| row.tombstone && row.at.main < progress.target) {
-        rows.delete(Family::Idx, version_row(&tombstone.key, tombstone.at));
+        rows.delete(Family::Idx, older_row(&tombstone.key, tombstone.at));
         rows.delete(Family::Rev, rev_row(tombstone.at, true));
         erased += 1;
     }
@@ -123,8 +123,8 @@ fn next_rows<R: Read>(rows: &R, progress: &Progress, rows_max: usize) -> Result<
 
 /// The version that `row` replaced, if it is below the floor. Those before it went, or go, with the
 /// rows that replaced them.
-fn replaced_by<C: Cursor>(
-    versions: &mut Versions<C>,
+fn replaced_by<R: Read>(
+    versions: &mut Versions<'_, R>,
     row: &Row,
     target: i64,
 ) -> Result<Option<Version>, Fatal> {

@@ -5,7 +5,6 @@
 //! or a scan, when that history is longer than the range.
 use std::ops::Bound;
 
-use super::history::LiveKeys;
 use super::moment::Moment;
 use super::room::{Cut, Going, Room};
 use crate::codec::peek_key_value;
@@ -36,8 +35,40 @@ impl<R: Read> Moment<'_, R> {
         }
     }
 
+    /// Live keys of `range` at main revision `main` behind the last of `read`, which are its first ones.
+    ///
+    /// Nothing is read again where a page ends in a fence that it has from the beginning: what the fence counts
+    /// beyond the page is behind it.
+    pub(crate) fn count_behind<K: AsRef<[u8]>>(
+        &self,
+        range: &KeyRange,
+        read: &[K],
+        main: i64,
+        room: Room<'_>,
+    ) -> Result<i64, Cut> {
+        let Some(last) = read.last().map(AsRef::as_ref) else { return self.count(range, main, room) };
+        let rest = range.rest_behind(last);
+        let next = self.fences.get_next(&rest.start).map(|(next, _)| next);
+        let ends_within = match (&range.end, next) {
+            (RangeEnd::Open, _) => true,
+            (RangeEnd::Before(end), Some(next)) => next <= end,
+            (RangeEnd::Before(_), None) | (RangeEnd::Single, _) => false,
+        };
+        match self.fences.get_prev(last) {
+            Some((start, live)) if ends_within && *start >= range.start && main == self.revision => {
+                let read = read.len() - read.partition_point(|key| key.as_ref() < &start[..]);
+                let behind = match next {
+                    Some(next) => self.count(&KeyRange { start: next.clone(), end: rest.end }, main, room)?,
+                    None => 0,
+                };
+                Ok(*live as i64 - read as i64 + behind)
+            }
+            Some(_) | None => self.count(&rest, main, room),
+        }
+    }
+
     fn scan(&self, range: &KeyRange, main: i64, room: Room<'_>) -> Result<i64, Cut> {
-        let (mut live, mut going) = (LiveKeys::of(self.rows, range, main)?, Going::on(room));
+        let (mut live, mut going) = (self.live_keys(range, main)?, Going::on(room));
         let mut count = 0;
         while live.next_version()?.is_some() {
             going.row()?;

@@ -1,4 +1,4 @@
-//! Fences: the key space cut into pieces of about 700 live keys, each with its exact live count.
+//! Fences: the key space cut into pieces of about 180 live keys, each with its exact live count.
 //!
 //! ```text
 //!   ""──────612──────"/registry/pods/m"──────540──────"/registry/secrets"──────701──────▶
@@ -17,7 +17,7 @@ use imbl::OrdMap;
 
 use super::compaction::Progress;
 use super::count::growth;
-use super::history::LiveKeys;
+use super::live_keys::LiveKeys;
 use crate::codec::peek_key_value;
 use crate::codec::rows::{decode_number, fence_row, rev_row, table};
 use crate::codec::varint::put_u64;
@@ -30,11 +30,11 @@ use crate::types::{KeyRange, RangeEnd, Revision};
 pub(crate) type FenceMap = OrdMap<Bytes, u64>;
 
 /// A fence with more live keys is split.
-const KEYS_MAX: u64 = 1_024;
+const KEYS_MAX: u64 = 256;
 /// Live keys in each part after a split.
-const KEYS_SPLIT: u64 = 512;
+const KEYS_SPLIT: u64 = 128;
 /// Neighbours with fewer live keys together become one.
-const KEYS_MERGE: u64 = 256;
+const KEYS_MERGE: u64 = 64;
 
 /// All fences, and what of them changed.
 #[derive(Debug)]
@@ -62,13 +62,13 @@ impl Fences {
         match on_disk {
             Some(then) if then <= revision && progress.intact_from() <= then + 1 => {
                 fences.catch_up(rows, then)?;
-                fences.rebalance(rows, revision)?;
+                fences.rebalance(rows)?;
             }
             Some(then) if then > revision => {
                 let what = format!("fences of revision {then} in a state of revision {revision}");
                 return Err(Fatal::Inconsistent(what));
             }
-            Some(_) | None => fences.recount(rows, revision)?,
+            Some(_) | None => fences.recount(rows)?,
         }
         Ok(fences)
     }
@@ -89,11 +89,11 @@ impl Fences {
     }
 
     /// Splits the touched fences that grew too large and merges those that grew too small.
-    pub(crate) fn rebalance<R: Read>(&mut self, rows: &R, revision: i64) -> Result<(), Fatal> {
+    pub(crate) fn rebalance<R: Read>(&mut self, rows: &R) -> Result<(), Fatal> {
         for start in std::mem::take(&mut self.touched) {
             self.dirty.insert(start.clone());
             match self.map.get(&start) {
-                Some(live) if *live > KEYS_MAX => self.split(rows, start, revision)?,
+                Some(live) if *live > KEYS_MAX => self.split(rows, start)?,
                 Some(live) if *live < KEYS_MERGE => self.merge(&start),
                 Some(_) | None => {}
             }
@@ -125,10 +125,10 @@ impl Fences {
         self.map.get_next(&behind).map(|(next, live)| (next.clone(), *live))
     }
 
-    fn split<R: Read>(&mut self, rows: &R, start: Bytes, revision: i64) -> Result<(), Fatal> {
+    fn split<R: Read>(&mut self, rows: &R, start: Bytes) -> Result<(), Fatal> {
         let end = self.next_after(&start).map_or(RangeEnd::Open, |(next, _)| RangeEnd::Before(next));
         let counted = self.map.remove(&start).unwrap_or_default();
-        let found = self.build(rows, KeyRange { start, end }, revision)?;
+        let found = self.build(rows, KeyRange { start, end })?;
         if found != counted {
             return Err(Fatal::Inconsistent(format!("a fence counts {counted} keys and holds {found}")));
         }
@@ -136,8 +136,8 @@ impl Fences {
     }
 
     /// Makes fences over `range` by scanning it; how many live keys it has.
-    fn build<R: Read>(&mut self, rows: &R, range: KeyRange, revision: i64) -> Result<u64, Fatal> {
-        let mut live = LiveKeys::of(rows, &range, revision)?;
+    fn build<R: Read>(&mut self, rows: &R, range: KeyRange) -> Result<u64, Fatal> {
+        let mut live = LiveKeys::now(rows, &range)?;
         let (mut start, mut here, mut total) = (range.start, 0, 0);
         while let Some((key, _)) = live.next()? {
             if here == KEYS_SPLIT {
@@ -195,11 +195,11 @@ impl Fences {
         Ok(())
     }
 
-    fn recount<R: Read>(&mut self, rows: &R, revision: i64) -> Result<(), Fatal> {
+    fn recount<R: Read>(&mut self, rows: &R) -> Result<(), Fatal> {
         self.dirty.extend(self.map.keys().cloned());
         self.map = FenceMap::new();
         self.on_disk = None;
-        self.build(rows, KeyRange::all(), revision).map(|_| ())
+        self.build(rows, KeyRange::all()).map(|_| ())
     }
 }
 

@@ -5,7 +5,7 @@
 //! count that etcd's index *keeps* at the revision hashed: the live ones, but for keys that this revision
 //! itself deleted before it put them, which etcd takes for deleted. Where it keeps nothing, it skips
 //! nothing, which leaves what was live at the floor.
-use super::history::{LiveKeys, Version, Versions};
+use super::history::{Version, Versions};
 use super::moment::Moment;
 use super::room::{Cut, Going, Room};
 use crate::codec::peek_key_value;
@@ -32,8 +32,8 @@ impl<R: Read> Moment<'_, R> {
 
     /// Whether any key is kept at `main`. A look at the first one will do, unless `main` itself made it.
     fn keeps_any(&self, main: i64) -> Result<bool, Fatal> {
-        let mut versions = Versions::new(self.rows.cursor(Family::Idx));
-        let mut live = LiveKeys::of(self.rows, &KeyRange::all(), main)?;
+        let mut versions = Versions::of(self.rows);
+        let mut live = self.live_keys(&KeyRange::all(), main)?;
         while let Some((key, version)) = live.next()? {
             if is_kept(&mut versions, &key, version, main)? {
                 return Ok(true);
@@ -45,7 +45,7 @@ impl<R: Read> Moment<'_, R> {
     fn hash_rows(&self, main: i64, kept_at: i64, room: Room<'_>) -> Result<u32, Cut> {
         let mut going = Going::on(room);
         let mut hash = crc32c::crc32c(b"key");
-        let mut versions = Versions::new(self.rows.cursor(Family::Idx));
+        let mut versions = Versions::of(self.rows);
         let mut cursor = self.rows.cursor(Family::Rev);
         cursor.seek(&[])?;
         while let Some((row, record)) = cursor.row() {
@@ -67,8 +67,8 @@ impl<R: Read> Moment<'_, R> {
 }
 
 /// Whether the version of `key` at `at` is the one that is kept at main revision `main`.
-fn is_kept_row<C: Cursor>(
-    versions: &mut Versions<C>,
+fn is_kept_row<R: Read>(
+    versions: &mut Versions<'_, R>,
     key: &[u8],
     at: Revision,
     main: i64,
@@ -80,8 +80,8 @@ fn is_kept_row<C: Cursor>(
 }
 
 /// Whether the live `newest` version of `key` at `main` is kept: not if `main` has deleted the key, too.
-fn is_kept<C: Cursor>(
-    versions: &mut Versions<C>,
+fn is_kept<R: Read>(
+    versions: &mut Versions<'_, R>,
     key: &[u8],
     newest: Version,
     main: i64,

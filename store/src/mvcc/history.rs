@@ -1,11 +1,19 @@
-//! Walking rows: the version of a key at a revision, the live keys of a range, the record of a version.
+//! Where versions are found: of a key at a revision, and the record of a version.
+//!
+//! ```text
+//!   k  a ─▶ 9.0            the newest version of each live key
+//!   o  a ─▶ 7.0  4.0       versions that were replaced, newest first, and tombstones
+//!      b ─▶ 8.0t 5.0
+//! ```
+//! Now is found by one look-up, and the keys of now by walking the live ones alone, however long their
+//! history is. An older revision asks the first table and then the second one.
 use bytes::Bytes;
 
 use crate::codec::decode_key_value;
 use crate::codec::rows::{self, VersionRow};
 use crate::engine::{Cursor, Family, Read};
 use crate::error::Fatal;
-use crate::types::{KeyRange, KeyValue, RangeEnd, Revision};
+use crate::types::{KeyValue, Revision};
 
 /// One version of a key, without its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,56 +45,49 @@ impl Version {
 /// Rows that a reader steps over one by one before it seeks instead.
 const STEPS_MAX: usize = 4;
 
-/// A newest-first walk over the versions of keys.
-pub(crate) struct Versions<C> {
+/// A newest-first walk over the older versions of keys.
+pub(crate) struct Older<C> {
     cursor: C,
     /// What the rows of the key in hand begin with.
     prefix: Vec<u8>,
 }
 
-impl<C: Cursor> Versions<C> {
+impl<C: Cursor> Older<C> {
     pub(crate) fn new(cursor: C) -> Self {
-        Versions { cursor, prefix: Vec::new() }
+        Older { cursor, prefix: Vec::new() }
     }
 
-    /// The newest version of `key` at or below main revision `main`; a tombstone too.
-    pub(crate) fn find(&mut self, key: &[u8], main: i64) -> Result<Option<Version>, Fatal> {
-        self.prefix = rows::versions_of(key);
-        self.seek_to(Revision { main, sub: i64::MAX })?;
-        self.here()
+    /// To the first row at or behind `row`.
+    pub(crate) fn seek(&mut self, row: &[u8]) -> Result<(), Fatal> {
+        self.cursor.seek(row)
     }
 
-    /// The version of `key` made at exactly this revision.
-    pub(crate) fn find_exactly(&mut self, key: &[u8], at: Revision) -> Result<Option<Version>, Fatal> {
-        self.prefix = rows::versions_of(key);
-        self.seek_to(at)?;
-        Ok(self.here()?.filter(|version| version.at == at))
-    }
-
-    /// The version just older than the one `find` or `older` gave.
-    pub(crate) fn older(&mut self) -> Result<Option<Version>, Fatal> {
-        self.cursor.next()?;
-        self.here()
-    }
-
-    /// The version the cursor stands at, if it is one of the key in hand.
-    fn here(&self) -> Result<Option<Version>, Fatal> {
-        let Some((row, value)) = self.cursor.row().filter(|(row, _)| row.starts_with(&self.prefix)) else {
+    /// Takes the key in hand that the cursor stands at, if that row is before `end`.
+    pub(crate) fn enter_key(&mut self, end: Option<&[u8]>) -> Result<Option<Bytes>, Fatal> {
+        let Some((row, _)) = self.cursor.row() else { return Ok(None) };
+        if row.first() != Some(&rows::table::OLDER) || end.is_some_and(|end| row >= end) {
             return Ok(None);
-        };
-        let (_, at) = rows::split_version_row(row).ok_or_else(|| damaged(row))?;
-        let row = VersionRow::decode(value).ok_or_else(|| damaged(row))?;
-        Ok(Some(Version { at, row }))
+        }
+        let (prefix, _) = rows::split_older_row(row).ok_or_else(|| damaged(row))?;
+        let key = rows::key_of(prefix).ok_or_else(|| damaged(row))?;
+        self.prefix.clear();
+        self.prefix.extend_from_slice(prefix);
+        Ok(Some(key))
     }
 
-    fn seek_to(&mut self, at: Revision) -> Result<(), Fatal> {
-        let mut row = self.prefix.clone();
-        rows::push_revision(&mut row, at);
-        self.cursor.seek(&row)
+    /// To the first row behind the key in hand.
+    pub(crate) fn leave_key(&mut self) -> Result<(), Fatal> {
+        for _ in 0..STEPS_MAX {
+            if !self.cursor.row().is_some_and(|(row, _)| row.starts_with(&self.prefix)) {
+                return Ok(());
+            }
+            self.cursor.next()?;
+        }
+        self.cursor.seek(&rows::behind(&self.prefix))
     }
 
-    /// To the newest version at or below `main`, standing at any row of the key in hand.
-    fn newest(&mut self, main: i64) -> Result<Option<Version>, Fatal> {
+    /// The newest at or below `main`, standing at any row of the key in hand.
+    pub(crate) fn at_or_below(&mut self, main: i64) -> Result<Option<Version>, Fatal> {
         for _ in 0..STEPS_MAX {
             match self.here()? {
                 Some(version) if version.at.main > main => self.cursor.next()?,
@@ -97,15 +98,79 @@ impl<C: Cursor> Versions<C> {
         self.here()
     }
 
-    /// To the first row behind the key in hand.
-    fn leave_key(&mut self) -> Result<(), Fatal> {
-        for _ in 0..STEPS_MAX {
-            if !self.cursor.row().is_some_and(|(row, _)| row.starts_with(&self.prefix)) {
-                return Ok(());
+    /// The newest of `key` at or below `at`.
+    fn find(&mut self, key: &[u8], at: Revision) -> Result<Option<Version>, Fatal> {
+        self.prefix = rows::older_of(key);
+        self.seek_to(at)?;
+        self.here()
+    }
+
+    fn next(&mut self) -> Result<Option<Version>, Fatal> {
+        self.cursor.next()?;
+        self.here()
+    }
+
+    /// The version the cursor stands at, if it is one of the key in hand.
+    fn here(&self) -> Result<Option<Version>, Fatal> {
+        let Some((row, value)) = self.cursor.row().filter(|(row, _)| row.starts_with(&self.prefix)) else {
+            return Ok(None);
+        };
+        let (_, at) = rows::split_older_row(row).ok_or_else(|| damaged(row))?;
+        let row = VersionRow::decode(value).ok_or_else(|| damaged(row))?;
+        Ok(Some(Version { at, row }))
+    }
+
+    fn seek_to(&mut self, at: Revision) -> Result<(), Fatal> {
+        let mut row = self.prefix.clone();
+        rows::push_revision(&mut row, at);
+        self.cursor.seek(&row)
+    }
+}
+
+/// All versions of keys, newest first.
+pub(crate) struct Versions<'a, R: Read + 'a> {
+    read: &'a R,
+    older: Older<R::Cursor<'a>>,
+    /// The version given last is the newest one; older ones are not looked at yet.
+    at_newest: bool,
+}
+
+impl<'a, R: Read> Versions<'a, R> {
+    pub(crate) fn of(read: &'a R) -> Self {
+        Versions { read, older: Older::new(read.cursor(Family::Idx)), at_newest: false }
+    }
+
+    /// The newest version of `key` at or below main revision `main`; a tombstone too.
+    pub(crate) fn find(&mut self, key: &[u8], main: i64) -> Result<Option<Version>, Fatal> {
+        let newest = newest_version(self.read, key)?.filter(|newest| newest.at.main <= main);
+        self.at_newest = newest.is_some();
+        match newest {
+            Some(newest) => {
+                self.older.prefix = rows::older_of(key);
+                Ok(Some(newest))
             }
-            self.cursor.next()?;
+            None => self.older.find(key, Revision { main, sub: i64::MAX }),
         }
-        self.cursor.seek(&rows::behind(&self.prefix))
+    }
+
+    /// The version of `key` made at exactly this revision.
+    pub(crate) fn find_exactly(&mut self, key: &[u8], at: Revision) -> Result<Option<Version>, Fatal> {
+        let older = self.older.find(key, at)?.filter(|version| version.at == at);
+        if older.is_some() {
+            self.at_newest = false;
+            return Ok(older);
+        }
+        self.at_newest = true;
+        Ok(newest_version(self.read, key)?.filter(|newest| newest.at == at))
+    }
+
+    /// The version just older than the one that was given last.
+    pub(crate) fn older(&mut self) -> Result<Option<Version>, Fatal> {
+        if std::mem::take(&mut self.at_newest) {
+            self.older.cursor.seek(&self.older.prefix)?;
+            return self.older.here();
+        }
+        self.older.next()
     }
 }
 
@@ -113,9 +178,28 @@ fn damaged(row: &[u8]) -> Fatal {
     Fatal::Inconsistent(format!("version row {row:02x?} cannot be read"))
 }
 
+/// Reads the row of a live key.
+pub(crate) fn newest_from(row: &[u8], value: &[u8]) -> Result<Version, Fatal> {
+    let (at, row) = rows::decode_newest(value).ok_or_else(|| damaged(row))?;
+    Ok(Version { at, row })
+}
+
+/// The newest version of a key, if the key is there now.
+pub(crate) fn newest_version<R: Read>(read: &R, key: &[u8]) -> Result<Option<Version>, Fatal> {
+    let row = rows::newest_row(key);
+    read.get(Family::Idx, &row)?.map(|value| newest_from(&row, &value)).transpose()
+}
+
+/// The version of a key before main revision `main`, which changed it, if it was live.
+pub(crate) fn replaced_version<R: Read>(read: &R, key: &[u8], main: i64) -> Result<Option<Version>, Fatal> {
+    let before = Revision { main: main.saturating_sub(1), sub: i64::MAX };
+    let mut older = Older::new(read.cursor(Family::Idx));
+    Ok(older.find(key, before)?.filter(Version::is_live))
+}
+
 /// The newest version of one key at or below main revision `main`, if it is live.
 pub(crate) fn live_version<R: Read>(read: &R, key: &[u8], main: i64) -> Result<Option<Version>, Fatal> {
-    Ok(Versions::new(read.cursor(Family::Idx)).find(key, main)?.filter(Version::is_live))
+    Ok(Versions::of(read).find(key, main)?.filter(Version::is_live))
 }
 
 /// The record of a live version, with its value.
@@ -143,67 +227,4 @@ fn record_from(version: &Version, bytes: Option<Bytes>) -> Result<KeyValue, Fata
     bytes.as_ref().and_then(decode_key_value).ok_or_else(|| {
         Fatal::Inconsistent(format!("revision {}.{} has a version row but no record", at.main, at.sub))
     })
-}
-
-/// The live keys of a range at a main revision, in key order.
-pub(crate) struct LiveKeys<C> {
-    versions: Versions<C>,
-    /// Rows from here on are outside.
-    end: Option<Vec<u8>>,
-    main: i64,
-}
-
-impl<C: Cursor> LiveKeys<C> {
-    pub(crate) fn of<'a, R>(read: &'a R, range: &KeyRange, main: i64) -> Result<Self, Fatal>
-    where
-        R: Read<Cursor<'a> = C> + 'a,
-    {
-        let start = rows::versions_of(&range.start);
-        let end = match &range.end {
-            RangeEnd::Single => Some(rows::behind(&start)),
-            RangeEnd::Before(end) => Some(rows::versions_of(end)),
-            RangeEnd::Open => None,
-        };
-        let mut versions = Versions::new(read.cursor(Family::Idx));
-        versions.cursor.seek(&start)?;
-        Ok(LiveKeys { versions, end, main })
-    }
-
-    /// The next key and its version.
-    pub(crate) fn next(&mut self) -> Result<Option<(Bytes, Version)>, Fatal> {
-        match self.next_version()? {
-            None => Ok(None),
-            Some(version) => {
-                let prefix = &self.versions.prefix;
-                let key = rows::key_of(prefix).ok_or_else(|| damaged(prefix))?;
-                Ok(Some((key, version)))
-            }
-        }
-    }
-
-    /// As `next`, without making the key.
-    pub(crate) fn next_version(&mut self) -> Result<Option<Version>, Fatal> {
-        while self.enter_key()? {
-            let version = self.versions.newest(self.main)?;
-            self.versions.leave_key()?;
-            if let Some(version) = version.filter(Version::is_live) {
-                return Ok(Some(version));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Takes the key of the row the cursor stands at in hand; false at the end of the range.
-    fn enter_key(&mut self) -> Result<bool, Fatal> {
-        let Some((row, _)) = self.versions.cursor.row() else {
-            return Ok(false);
-        };
-        if row.first() != Some(&rows::table::KEYS) || self.end.as_deref().is_some_and(|end| row >= end) {
-            return Ok(false);
-        }
-        let (prefix, _) = rows::split_version_row(row).ok_or_else(|| damaged(row))?;
-        self.versions.prefix.clear();
-        self.versions.prefix.extend_from_slice(prefix);
-        Ok(true)
-    }
 }

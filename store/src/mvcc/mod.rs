@@ -17,6 +17,7 @@ mod count;
 pub(crate) mod fences;
 mod hash_kv;
 mod history;
+mod live_keys;
 mod moment;
 mod page;
 mod range;

@@ -10,7 +10,7 @@
 //! page is one record too long at most, however large those are that follow small ones.
 use bytes::Bytes;
 
-use super::history::{LiveKeys, Version, records};
+use super::history::{Version, records};
 use super::moment::Moment;
 use crate::engine::Read;
 use crate::error::{Fatal, ReadError};
@@ -51,7 +51,7 @@ impl<R: Read> Moment<'_, R> {
         let main = self.read_at(request.revision)?;
         let keys_max = request.keys_max.max(1);
         let mut found: Vec<(Bytes, Version)> = Vec::new();
-        let mut live = LiveKeys::of(self.rows, &request.range, main)?;
+        let mut live = self.live_keys(&request.range, main)?;
         let mut page = Page::default();
         while let Some(next) = live.next()? {
             if found.len() == keys_max {

@@ -8,7 +8,7 @@
 //! does now and then what only counts.
 use bytes::Bytes;
 
-use super::history::{LiveKeys, Version, live_version, record, records};
+use super::history::{Version, record, records};
 use super::moment::Moment;
 use super::room::{Cut, Room, found_bytes, record_bytes};
 use crate::engine::Read;
@@ -20,6 +20,12 @@ struct Found {
     key: Bytes,
     version: Version,
     record: Option<KeyValue>,
+}
+
+impl AsRef<[u8]> for Found {
+    fn as_ref(&self) -> &[u8] {
+        &self.key
+    }
 }
 
 /// Records read at once; the room is asked after each lot.
@@ -65,7 +71,7 @@ impl<R: Read> Moment<'_, R> {
             return self.fetch_one(&range.start, main, room);
         }
         let mut found = Vec::new();
-        let mut live = LiveKeys::of(self.rows, range, main)?;
+        let mut live = self.live_keys(range, main)?;
         while let Some((key, version)) = live.next()? {
             if !room(found_bytes(&key)) {
                 return Ok(None);
@@ -75,9 +81,10 @@ impl<R: Read> Moment<'_, R> {
                 break;
             }
         }
+        drop(live);
         let mut count = found.len() as i64;
-        if let Some(last) = found.last().filter(|_| found.len() == keys_max) {
-            match Cut::answer(self.count(&range.rest_behind(&last.key), main, room))? {
+        if found.len() == keys_max {
+            match Cut::answer(self.count_behind(range, &found, main, room))? {
                 Some(behind) => count += behind,
                 None => return Ok(None),
             }
@@ -87,7 +94,7 @@ impl<R: Read> Moment<'_, R> {
 
     /// The same of one key, which one seek finds.
     fn fetch_one(&self, key: &Bytes, main: i64, room: Room<'_>) -> Result<Option<(Vec<Found>, i64)>, Fatal> {
-        let Some(version) = live_version(self.rows, key, main)? else { return Ok(Some((Vec::new(), 0))) };
+        let Some(version) = self.live_at(key, main)? else { return Ok(Some((Vec::new(), 0))) };
         let found = Found { key: key.clone(), version, record: None };
         Ok(room(found_bytes(key)).then(|| (vec![found], 1)))
     }

@@ -3,7 +3,8 @@
 //! All compares, nested ones too, look at the state before the transaction. Their results are a list
 //! of verdicts in the order in which the taken branches meet them; everything after that follows the
 //! list and cannot decide differently.
-use super::history::{LiveKeys, Version, record};
+use super::history::{Version, record};
+use super::live_keys::LiveKeys;
 use super::moment::Moment;
 use crate::codec::rows::VersionRow;
 use crate::engine::Read;
@@ -41,7 +42,7 @@ fn branch(txn: &TxnRequest, verdict: bool) -> &[Op] {
 
 /// Whether every key of the range matches; no key at all is compared as zeros, and never has a value.
 fn holds<R: Read>(moment: &Moment<'_, R>, compare: &Compare) -> Result<bool, Fatal> {
-    let mut live = LiveKeys::of(moment.rows, &compare.range, moment.revision)?;
+    let mut live = LiveKeys::now(moment.rows, &compare.range)?;
     let mut any = false;
     while let Some(version) = live.next_version()? {
         any = true;

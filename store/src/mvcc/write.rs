@@ -2,11 +2,12 @@
 use bytes::Bytes;
 
 use super::fences::Fences;
-use super::history::{LiveKeys, Version, record};
+use super::history::{Version, record};
+use super::live_keys::LiveKeys;
 use super::moment::Moment;
 use super::room::{Allowance, record_bytes};
 use crate::codec::encode_key_value;
-use crate::codec::rows::{VersionRow, rev_row, version_row};
+use crate::codec::rows::{VersionRow, encode_newest, newest_row, older_row, rev_row};
 use crate::engine::staged::Staged;
 use crate::engine::{Family, Read};
 use crate::error::{Fatal, ReadError, Refusal};
@@ -93,7 +94,7 @@ impl<'a, V: Read> WriteTxn<'a, V> {
         if old.is_none() {
             self.fences.grow(&kv.key, 1)?;
         }
-        self.write(at, kv, old_lease);
+        self.write(at, kv, old);
         let prev_kv = old_record.filter(|old| put.prev_kv && self.answers.take(record_bytes(old)));
         Ok(PutReply { revision: at.main, prev_kv })
     }
@@ -110,7 +111,7 @@ impl<'a, V: Read> WriteTxn<'a, V> {
                     reply.prev_kvs = Vec::new();
                 }
             }
-            self.delete_live(key, version.row.lease)?;
+            self.delete_live(key, version)?;
             reply.deleted += 1;
         }
         reply.revision = self.revision();
@@ -121,16 +122,16 @@ impl<'a, V: Read> WriteTxn<'a, V> {
     pub(crate) fn delete_keys(&mut self, keys: Vec<Bytes>) -> Result<(), Fatal> {
         for key in keys {
             if let Some(version) = self.live_now(&key)? {
-                self.delete_live(key, version.row.lease)?;
+                self.delete_live(key, version)?;
             }
         }
         Ok(())
     }
 
-    fn delete_live(&mut self, key: Bytes, lease: LeaseId) -> Result<(), Fatal> {
+    fn delete_live(&mut self, key: Bytes, old: Version) -> Result<(), Fatal> {
         self.fences.grow(&key, -1)?;
         let at = self.next();
-        self.write(at, KeyValue { key, ..KeyValue::default() }, lease);
+        self.write(at, KeyValue { key, ..KeyValue::default() }, Some(old));
         Ok(())
     }
 
@@ -140,7 +141,7 @@ impl<'a, V: Read> WriteTxn<'a, V> {
 
     fn live_in(&self, range: &KeyRange) -> Result<Vec<(Bytes, Version)>, Fatal> {
         let mut found = Vec::new();
-        let mut live = LiveKeys::of(&*self.rows, range, self.revision())?;
+        let mut live = LiveKeys::now(&*self.rows, range)?;
         while let Some(key) = live.next()? {
             found.push(key);
         }
@@ -151,12 +152,22 @@ impl<'a, V: Read> WriteTxn<'a, V> {
         Revision { main: self.old + 1, sub: self.changes.len() as i64 }
     }
 
-    /// Stages both rows of a version. A record of version 0 is a tombstone: the key alone.
-    fn write(&mut self, at: Revision, mut kv: KeyValue, old_lease: LeaseId) {
+    /// Stages the rows of a version, and moves the one that it replaces to the older ones. A record of version
+    /// 0 is a tombstone: the key alone.
+    fn write(&mut self, at: Revision, mut kv: KeyValue, old: Option<Version>) {
         let tombstone = kv.version == 0;
         let row = VersionRow { create: kv.create_revision, version: kv.version, lease: kv.lease };
         self.rows.put(Family::Rev, rev_row(at, tombstone), encode_key_value(&kv));
-        self.rows.put(Family::Idx, version_row(&kv.key, at), row.encode());
+        if let Some(old) = old {
+            self.rows.put(Family::Idx, older_row(&kv.key, old.at), old.row.encode());
+        }
+        if tombstone {
+            self.rows.delete(Family::Idx, newest_row(&kv.key));
+            self.rows.put(Family::Idx, older_row(&kv.key, at), row.encode());
+        } else {
+            self.rows.put(Family::Idx, newest_row(&kv.key), encode_newest(at, &row));
+        }
+        let old_lease = old.map_or(LeaseId::NONE, |old| old.row.lease);
         if old_lease != kv.lease {
             self.moves.push(LeaseMove { key: kv.key.clone(), from: old_lease, to: kv.lease });
         }

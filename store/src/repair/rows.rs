@@ -1,18 +1,19 @@
 //! A state of which some rows cannot be read: what is left of it, and a new state made from that.
 //!
 //! ```text
-//!   rev  ─── whole records, in order ──▶ rev, and the version rows (k), the keys on leases (a)
-//!   idx  ─── facts, leases, users, … ──▶ idx as they are; what is derived from rev (k, a, f) is made anew
+//!   rev  ─── whole records, in order ──▶ rev, the version rows (k, o), and the keys on leases (a)
+//!   idx  ─── facts, leases, users, … ──▶ idx as they are; what is derived from rev (k, o, a, f) is made anew
 //! ```
 //! A change that is lost counts as not made: the key is what it was before, or absent.
 use bytes::Bytes;
 
 use crate::codec::rows::{
-    VersionRow, key_of, lease_key_row, lease_row, meta_row, parse_rev_row, rev_row, split_version_row, table,
-    version_row,
+    VersionRow, decode_newest, encode_newest, key_of_newest, lease_key_row, lease_row, meta_row, newest_row,
+    older_row, parse_rev_row, rev_row, table,
 };
 use crate::codec::{decode_key_value, peek_key_value};
-use crate::engine::{Batch, Change, Cursor, Engine, Family, Read};
+use crate::engine::staged::Staged;
+use crate::engine::{Cursor, Engine, Family, Read};
 use crate::error::Fatal;
 use crate::facts::Facts;
 use crate::types::{LeaseId, LogId, Revision};
@@ -29,7 +30,7 @@ const OWN_TABLES: [(u8, &str); 5] = [
     (table::ALARMS, "alarms"),
 ];
 /// Rows of `idx` that follow from `rev`.
-const DERIVED_TABLES: [u8; 3] = [table::KEYS, table::LEASE_KEYS, table::FENCES];
+const DERIVED_TABLES: [u8; 4] = [table::KEYS, table::OLDER, table::LEASE_KEYS, table::FENCES];
 
 /// A stretch of history that cannot be read: what changed after one revision and before another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +99,7 @@ pub(super) fn look<R: Read>(rows: &R) -> Readable {
 
 /// Makes the state in `to`, which is empty, from what can be read.
 pub(super) fn copy<R: Read, E: Engine>(rows: &R, to: &E) -> Result<(), Fatal> {
-    let mut out = Out { to, batch: Batch::default(), bytes: 0 };
+    let mut out = Out::into(to);
     for (table, _) in OWN_TABLES {
         each_of(rows, table, |row, value| {
             // Fences are counted anew.
@@ -119,7 +120,7 @@ pub(super) fn copy<R: Read, E: Engine>(rows: &R, to: &E) -> Result<(), Fatal> {
                 (kv.key.to_vec(), row)
             }
         };
-        out.put(Family::Idx, version_row(&key, at).into(), version.encode().into())?;
+        out.put_version(&key, at, &version)?;
         out.put(Family::Rev, rev_row(at, tombstone).into(), record)
     })?;
     out.write()?;
@@ -130,41 +131,57 @@ pub(super) fn copy<R: Read, E: Engine>(rows: &R, to: &E) -> Result<(), Fatal> {
 /// Hangs the keys on their leases again: a key's newest version says on which.
 fn attach<E: Engine>(out: &mut Out<'_, E>) -> Result<(), Fatal> {
     let view = out.to.view();
-    let mut before: Vec<u8> = Vec::new();
     let gone = each_of(&view, table::KEYS, |row, value| {
         let unreadable = || Fatal::Inconsistent(format!("version row {row:02x?} cannot be read"));
-        let (versions, _) = split_version_row(row).ok_or_else(unreadable)?;
-        if versions == before {
-            return Ok(());
-        }
-        before = versions.to_vec();
-        let lease = VersionRow::decode(value).ok_or_else(unreadable)?.lease;
+        let key = key_of_newest(row).ok_or_else(unreadable)?;
+        let lease = decode_newest(value).ok_or_else(unreadable)?.1.lease;
         // A key whose lease is lost stays until somebody deletes it.
         if lease == LeaseId::NONE || view.get(Family::Idx, &lease_row(lease))?.is_none() {
             return Ok(());
         }
-        let key = key_of(versions).ok_or_else(unreadable)?;
-        out.put(Family::Idx, lease_key_row(lease, &key).into(), Bytes::new())
+        out.put(Family::Idx, lease_key_row(lease, key).into(), Bytes::new())
     })?;
     gone.map_or(Ok(()), Err)
 }
 
 struct Out<'a, E: Engine> {
     to: &'a E,
-    batch: Batch,
+    rows: Staged<E::View>,
     bytes: usize,
 }
 
-impl<E: Engine> Out<'_, E> {
+impl<'a, E: Engine> Out<'a, E> {
+    fn into(to: &'a E) -> Self {
+        Out { to, rows: Staged::new(to.view()), bytes: 0 }
+    }
+
     fn put(&mut self, family: Family, key: Bytes, value: Bytes) -> Result<(), Fatal> {
         self.bytes += key.len() + value.len();
-        self.batch.changes.push(Change { family, key, value: Some(value) });
+        self.rows.put(family, key, value);
         if self.bytes >= BATCH_BYTES { self.write() } else { Ok(()) }
+    }
+
+    /// The rows of a version of a key; the one before it is an older one from now on.
+    fn put_version(&mut self, key: &[u8], at: Revision, version: &VersionRow) -> Result<(), Fatal> {
+        let newest = Bytes::from(newest_row(key));
+        if let Some(value) = self.rows.get(Family::Idx, &newest)? {
+            let unreadable = || Fatal::Inconsistent(format!("version row {newest:02x?} cannot be read"));
+            let (at, replaced) = decode_newest(&value).ok_or_else(unreadable)?;
+            self.put(Family::Idx, older_row(key, at).into(), replaced.encode().into())?;
+        }
+        if *version == VersionRow::TOMBSTONE {
+            self.rows.delete(Family::Idx, newest);
+            return self.put(Family::Idx, older_row(key, at).into(), version.encode().into());
+        }
+        self.put(Family::Idx, newest, encode_newest(at, version).into())
     }
 
     fn write(&mut self) -> Result<(), Fatal> {
         self.bytes = 0;
-        self.to.write(std::mem::take(&mut self.batch))
+        let rows = std::mem::replace(&mut self.rows, Staged::new(self.to.view()));
+        self.to.write(rows.into_batch())?;
+        self.rows = Staged::new(self.to.view());
+        Ok(())
     }
 }
 

@@ -131,8 +131,11 @@ impl Script {
     }
 
     fn scrub(&mut self, rows_max: usize) -> Result<String, Failure> {
-        let count =
-            |engine: &Mem| rows(&engine.view(), Family::Rev, b"") + rows(&engine.view(), Family::Idx, b"k");
+        let count = |engine: &Mem| {
+            let (view, versions) = (engine.view(), [b"k", b"o"]);
+            let versions: usize = versions.iter().map(|table| rows(&view, Family::Idx, *table)).sum();
+            rows(&view, Family::Rev, b"") + versions
+        };
         let before = count(&self.engine);
         let mut steps = 0;
         while self.writer.scrub(rows_max)? != Scrub::Idle {
