@@ -49,7 +49,9 @@ fn run(config: &Config, notices: &[Notice]) -> ExitCode {
             Notice::Warn(text) => warn!("{text}"),
         }
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().thread_name("net").enable_all().build() {
+    // For signals, accepting and timers; connections have threads of their own.
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match builder.worker_threads(1).thread_name("main").enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => fail(config, &format!("cannot start threads: {error}")),
     };

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::access::Access;
 use super::hall::Hall;
 use super::serve::{self, App, Door, Inside, Limits};
+use super::workers::Workers;
 use crate::config::{Config, ListenAddr, ListenUrl, Profile};
 use crate::node::budget::Budget;
 use crate::tls::{Identity, TlsError};
@@ -166,7 +167,11 @@ impl Listeners {
 
     /// Serves until `stop`; then finishes open requests and closes what is left (watches) after
     /// [`serve::GRACE`]. Must be called inside a tokio runtime; await the handle after `stop`.
-    pub fn serve(self, apps: Apps, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
+    ///
+    /// # Errors
+    /// There can be no more threads.
+    pub fn serve(self, apps: Apps, stop: CancellationToken) -> io::Result<tokio::task::JoinHandle<()>> {
+        let workers = Workers::start()?;
         let clients = Hall::new(apps.budget);
         // Whatever clients do, probes are answered.
         let probes = Hall::new(Budget::new(Profile::Pi));
@@ -185,7 +190,7 @@ impl Listeners {
             let identity = self.identity.clone().filter(|_| bound.tls);
             doors.push(Door { socket: bound.socket, inside: Inside { app, hall, identity } });
         }
-        tokio::spawn(serve::run(doors, self.limits, stop))
+        Ok(tokio::spawn(serve::run(doors, self.limits, workers, stop)))
     }
 }
 

@@ -14,6 +14,7 @@ pub mod listen;
 pub mod metrics;
 mod serve;
 pub mod wear;
+mod workers;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};

@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,6 +32,7 @@ use super::gateway;
 use super::hall::{Guest, Hall, Stay, Visit};
 use super::held::Held;
 use super::listen::Socket;
+use super::workers::Workers;
 use crate::node::budget::Kind;
 use crate::node::error::NotNow;
 use crate::rpc::{self, Remote};
@@ -170,11 +171,13 @@ pub(super) struct Inside {
 }
 
 /// Serves all sockets until `stop`, then waits for their connections.
-pub(super) async fn run(doors: Vec<Door>, limits: Limits, stop: CancellationToken) {
+pub(super) async fn run(doors: Vec<Door>, limits: Limits, workers: Workers, stop: CancellationToken) {
     let house = Arc::new(House { limits, stop, connections: TaskTracker::new() });
+    // Not the connections' to keep: they end with the workers, and those with the accept loops.
+    let workers = Arc::new(workers);
     let loops = TaskTracker::new();
     for Door { socket, inside } in doors {
-        loops.spawn(accept(house.clone(), socket, inside));
+        loops.spawn(accept(house.clone(), workers.clone(), socket, inside));
     }
     loops.close();
     loops.wait().await;
@@ -182,7 +185,7 @@ pub(super) async fn run(doors: Vec<Door>, limits: Limits, stop: CancellationToke
     house.connections.wait().await;
 }
 
-async fn accept(house: Arc<House>, socket: Socket, inside: Inside) {
+async fn accept(house: Arc<House>, workers: Arc<Workers>, socket: Socket, inside: Inside) {
     // The file of a unix socket lives as long as this loop.
     let (tcp, unix, _file) = match socket {
         Socket::Tcp(listener) => (TcpListener::from_std(listener).ok(), None, None),
@@ -192,7 +195,7 @@ async fn accept(house: Arc<House>, socket: Socket, inside: Inside) {
     loop {
         let accepted = tokio::select! {
             () = house.stop.cancelled() => return,
-            accepted = accept_one(&house, tcp.as_ref(), unix.as_ref(), &inside) => accepted,
+            accepted = accept_one(&house, &workers, tcp.as_ref(), unix.as_ref(), &inside) => accepted,
         };
         let Err(error) = accepted else { continue };
         if is_about_one_connection(&error) {
@@ -208,6 +211,7 @@ async fn accept(house: Arc<House>, socket: Socket, inside: Inside) {
 
 async fn accept_one(
     house: &Arc<House>,
+    workers: &Workers,
     tcp: Option<&TcpListener>,
     unix: Option<&UnixListener>,
     inside: &Inside,
@@ -218,11 +222,23 @@ async fn accept_one(
         inside.app.remote = Some(Remote(remote.to_string().into()));
         let Some((visit, guest)) = inside.hall.enter(Some(remote.ip())) else { return Ok(()) };
         stream.set_nodelay(true)?;
-        house.connections.spawn(greet(house.clone(), stream, visit, guest, inside));
+        let (stream, inner) = (stream.into_std()?, house.clone());
+        workers.spawn(&house.connections, async move {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => greet(inner, stream, visit, guest, inside).await,
+                Err(error) => debug!(%error, "connection lost"),
+            }
+        });
     } else if let Some(listener) = unix {
         let (stream, _) = listener.accept().await?;
         let Some((visit, guest)) = inside.hall.enter(None) else { return Ok(()) };
-        house.connections.spawn(greet(house.clone(), stream, visit, guest, inside));
+        let (stream, inner) = (stream.into_std()?, house.clone());
+        workers.spawn(&house.connections, async move {
+            match UnixStream::from_std(stream) {
+                Ok(stream) => greet(inner, stream, visit, guest, inside).await,
+                Err(error) => debug!(%error, "connection lost"),
+            }
+        });
     } else {
         std::future::pending::<()>().await;
     }

@@ -82,7 +82,7 @@ pub(super) async fn start(builder: Builder) -> Result<Node, StartError> {
     parts.started = true;
     let client = Client::new(core.clone());
     parts.addrs = listeners.addrs();
-    parts.served = Some(serve(&core, listeners, client));
+    parts.served = Some(serve(&core, listeners, client).map_err(StartError::Thread)?);
     Ok(Node { core, parts: Some(parts) })
 }
 
@@ -375,7 +375,11 @@ fn inbox(work: Sender<Work>) -> raft::Inbox {
     })
 }
 
-fn serve(core: &Arc<Core>, listeners: Listeners, client: Client) -> tokio::task::JoinHandle<()> {
+fn serve(
+    core: &Arc<Core>,
+    listeners: Listeners,
+    client: Client,
+) -> std::io::Result<tokio::task::JoinHandle<()>> {
     let limits = rpc::RpcLimits {
         request_bytes_max: core.config.request_bytes_max,
         txn_ops_max: core.config.txn_ops_max,

@@ -71,7 +71,7 @@ pub fn serve(config: &Config) -> Served {
         access: Access::new(&config.cors, &config.host_whitelist),
     };
     let stop = CancellationToken::new();
-    let handle = listeners.serve(apps, stop.clone());
+    let handle = listeners.serve(apps, stop.clone()).expect("threads");
     Served { addrs, http_addrs, metrics_addrs, slow_begun, stop, handle }
 }
 
