@@ -3,10 +3,6 @@
 //! ```text
 //! sidebyside --within /var/tmp --runs 3 --paced-seconds 600 --json figures.json > figures.md
 //! ```
-mod bare;
-mod least;
-mod report;
-mod rival;
 mod scenes;
 
 use std::net::SocketAddr;
@@ -15,12 +11,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bramble_bench::disk::{Asked, Disk};
+use bramble_bench::shape::{Log, Shape};
+use bramble_bench::versus::{Figures, Programs, Report, Rival, Running, Scene, least};
 use clap::{Parser, Subcommand};
 
-use crate::bare::Bare;
-use crate::report::Report;
-use crate::rival::{Programs, Rival, Running};
-use crate::scenes::{Figures, Lengths, SCENES, Scene};
+use crate::scenes::{Lengths, SCENES};
 
 /// After a start, until memory is looked at; and how long nothing is written when files are made.
 const IDLE: Duration = Duration::from_secs(3);
@@ -108,7 +103,7 @@ impl Line {
             // Or the probe of a first start would land in the account.
             bramble_flags.push("--media=ssd".into());
         }
-        Ok(Programs { bramble, etcd, bramble_flags })
+        Ok(Programs { bramble, etcd, bramble_flags, through: Vec::new() })
     }
 
     fn disk(&self) -> Result<Disk, String> {
@@ -132,16 +127,11 @@ impl Line {
         for scene in self.scenes() {
             let Some(rate) = scene.rate else { continue };
             let disk = self.disk()?;
-            let bare = Bare::make(&disk.files()).map_err(|why| why.to_string())?;
+            let mut bare = Log::make(Shape::Overwrite4k, &disk.files()).map_err(|why| why.to_string())?;
             let (before, measured) = (asked(&disk)?, self.lengths().paced);
-            let count = tokio::task::spawn_blocking(move || bare.run(rate, measured));
-            let count = count.await.map_err(|why| why.to_string())?.map_err(|why| why.to_string())? as f64;
-            let asked = asked(&disk)? - before;
-            let figures = Figures::from([
-                ("device B/op", asked.bytes as f64 / count),
-                ("writes/op", asked.writes as f64 / count),
-                ("flushes/op", asked.flushes as f64 / count),
-            ]);
+            let times = tokio::task::spawn_blocking(move || bare.run(Some(rate), measured));
+            let times = times.await.map_err(|why| why.to_string())?.map_err(|why| why.to_string())?;
+            let figures = (asked(&disk)? - before).figures(times.count as f64).into();
             report.add(scene.name, Rival::Bare, figures);
         }
         Ok(())
@@ -155,7 +145,10 @@ impl Line {
         quiet(&disk).await?;
         report.add("idle", rival, standing(&server)?);
         for scene in self.scenes().filter(|scene| scene.is_for(rival)) {
-            report.add(scene.name, rival, scene.play(&server, &disk, self.lengths()).await?);
+            let channels = scene.connect(&server).await?;
+            let (device, length) = (disk.device(), self.lengths().of(scene));
+            let measured = scene.measure(&server, &channels, Some(&device), length).await?;
+            report.add_measured(scene.name, rival, measured);
         }
         if self.idle_seconds > 0 && rival != Rival::Echo {
             report.add("left alone", rival, self.left_alone(&server, &disk).await?);
@@ -198,7 +191,7 @@ async fn quiet(disk: &Disk) -> Result<(), String> {
 }
 
 fn asked(disk: &Disk) -> Result<Asked, String> {
-    disk.asked().map_err(|why| why.to_string())
+    disk.device().asked().map_err(|why| why.to_string())
 }
 
 /// What a server is without work.

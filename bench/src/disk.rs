@@ -33,10 +33,41 @@ impl Sub for Asked {
 }
 
 impl Asked {
+    /// For each of so many operations, as [`crate::versus::Figures`].
+    pub fn figures(self, operations: f64) -> [(&'static str, f64); 3] {
+        [
+            ("device B/op", self.bytes as f64 / operations),
+            ("writes/op", self.writes as f64 / operations),
+            ("flushes/op", self.flushes as f64 / operations),
+        ]
+    }
+
     /// Reads the words of a `stat` file: the 5th counts writes, the 7th sectors written, the 16th flushes.
     fn parse(text: &str) -> Option<Asked> {
         let words: Vec<u64> = text.split_whitespace().map_while(|word| word.parse().ok()).collect();
         Some(Asked { writes: *words.get(4)?, bytes: words.get(6)? * 512, flushes: *words.get(15)? })
+    }
+}
+
+/// A block device whose requests the kernel counts.
+#[derive(Clone, Debug)]
+pub struct Device {
+    stat: PathBuf,
+}
+
+impl Device {
+    /// The one of this name in `/sys/block`: a whole device, since flushes are not counted for partitions.
+    pub fn named(name: &str) -> Device {
+        Device { stat: Path::new("/sys/block").join(name).join("stat") }
+    }
+
+    /// What it was asked so far.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn asked(&self) -> io::Result<Asked> {
+        let text = std::fs::read_to_string(&self.stat)?;
+        Asked::parse(&text).ok_or_else(|| io::Error::other(format!("a stat file of another kind: {text}")))
     }
 }
 
@@ -75,14 +106,9 @@ impl Disk {
         self.dir.path().join("files")
     }
 
-    /// What it was asked so far.
-    ///
-    /// # Errors
-    /// The kernel does not tell.
-    pub fn asked(&self) -> io::Result<Asked> {
-        let name = self.device.trim_start_matches("/dev/");
-        let text = std::fs::read_to_string(format!("/sys/block/{name}/stat"))?;
-        Asked::parse(&text).ok_or_else(|| io::Error::other(format!("a stat file of another kind: {text}")))
+    /// Who counts what it is asked.
+    pub fn device(&self) -> Device {
+        Device::named(self.device.trim_start_matches("/dev/"))
     }
 }
 

@@ -4,6 +4,8 @@
 pub mod cardsim;
 pub mod disk;
 pub mod load;
+pub mod shape;
+pub mod versus;
 
 use bramble_store::codec;
 use bramble_store::command::{Action, Command, Entry, Origin, Payload, RequestId};

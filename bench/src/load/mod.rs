@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 use tonic::transport::Channel;
 
-pub use tally::{Summary, Tally};
+pub use tally::{Summary, Tally, Times};
 pub use work::{Data, Work};
 
 use work::{Hand, watch};
@@ -42,7 +42,7 @@ pub struct Plan {
 
 /// When is what.
 #[derive(Clone, Copy, Debug)]
-struct Times {
+struct Course {
     begin: Instant,
     measured_from: Instant,
     end: Instant,
@@ -82,7 +82,7 @@ pub async fn run(channels: &[Channel], plan: &Plan) -> Result<Summary, Status> {
     let measured_from = begin + plan.warm_up;
     let every =
         plan.rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(f64::from(plan.clients) / rate));
-    let times = Times { begin, measured_from, end: measured_from + plan.measured, every };
+    let times = Course { begin, measured_from, end: measured_from + plan.measured, every };
     let (stop, stopped) = tokio::sync::watch::channel(());
     let mut watchers = JoinSet::new();
     if let Work::Watch { watchers: count } = plan.work {
@@ -113,7 +113,7 @@ async fn gather(mut workers: JoinSet<Tally>) -> Result<Tally, Status> {
 }
 
 /// One client, until the end.
-async fn work_through(mut hand: Hand, work: Work, times: Times, offset: Duration) -> Tally {
+async fn work_through(mut hand: Hand, work: Work, times: Course, offset: Duration) -> Tally {
     let mut tally = Tally::default();
     let mut due = times.begin + offset;
     sleep_until(due).await;

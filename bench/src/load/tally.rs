@@ -63,14 +63,22 @@ pub struct Times {
     pub mean_us: f64,
     /// The longest.
     pub max_us: u64,
+    /// Which part took no longer than so many microseconds, for a plot; empty when there was none.
+    pub curve: Vec<(f64, u64)>,
 }
 
 /// The parts of [`Times::quantiles_us`].
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 
+/// The parts of [`Times::curve`], closer together where it gets steep.
+const CURVE: [f64; 18] =
+    [0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999, 1.0];
+
 impl Times {
-    fn of(tally: &Tally, measured: Duration) -> Times {
+    /// Of what was counted in so long.
+    pub fn of(tally: &Tally, measured: Duration) -> Times {
         let (took, seconds) = (&tally.took_us, measured.as_secs_f64());
+        let at = |part| (part, took.value_at_quantile(part));
         Times {
             count: took.len(),
             per_s: took.len() as f64 / seconds,
@@ -78,10 +86,12 @@ impl Times {
             quantiles_us: QUANTILES.map(|part| took.value_at_quantile(part)),
             mean_us: took.mean(),
             max_us: took.max(),
+            curve: if took.is_empty() { Vec::new() } else { CURVE.map(at).to_vec() },
         }
     }
 
-    fn json(&self) -> Value {
+    /// As JSON, without the curve.
+    pub fn json(&self) -> Value {
         let [p50, p90, p99, p999] = self.quantiles_us;
         json!({
             "count": self.count, "per_s": self.per_s, "bytes_per_s": self.bytes_per_s, "p50_us": p50,

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-use super::{Tally, Times};
+use super::{Course, Tally};
 
 /// What each request of a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +184,7 @@ fn now_ns() -> u64 {
 pub(super) async fn watch(
     channel: Channel,
     data: &Data,
-    times: Times,
+    times: Course,
     mut stopped: Receiver<()>,
 ) -> Result<impl Future<Output = Tally> + use<>, Status> {
     let create = WatchCreateRequest {

@@ -13,14 +13,23 @@ use rustix::process::{Pid, Signal, kill_process};
 use tonic::transport::Channel;
 
 /// How long a server may take to serve.
-const START_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_secs(180);
 /// What the kernel counts processors' time in.
 const TICKS_PER_S: f64 = 100.0;
+
+/// This machine, as Go calls it.
+const GO_ARCH: &str = match std::env::consts::ARCH.as_bytes() {
+    b"aarch64" => "arm64",
+    b"x86_64" => "amd64",
+    _ => std::env::consts::ARCH,
+};
 
 /// Who is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Rival {
+    /// The server `bramble`
     Bramble,
+    /// The server `etcd`
     Etcd,
     /// kine's table, each commit synced
     Sqlite,
@@ -33,13 +42,29 @@ pub enum Rival {
 
 /// How to start them.
 pub struct Programs {
+    /// The server `bramble`.
     pub bramble: PathBuf,
+    /// The server `etcd`.
     pub etcd: PathBuf,
     /// More flags for Bramble.
     pub bramble_flags: Vec<String>,
+    /// What runs our programs, with its arguments: an emulator. Nothing: the machine does.
+    pub through: Vec<String>,
+}
+
+impl Programs {
+    /// One of ours.
+    fn command(&self, program: &Path) -> Command {
+        let mut words = self.through.iter();
+        let Some(first) = words.next() else { return Command::new(program) };
+        let mut command = Command::new(first);
+        command.args(words).arg(program);
+        command
+    }
 }
 
 impl Rival {
+    /// As it is told.
     pub fn name(self) -> &'static str {
         match self {
             Rival::Bramble => "Bramble",
@@ -53,8 +78,7 @@ impl Rival {
     fn command(self, programs: &Programs, data: &Path, port: u16) -> io::Result<Command> {
         let url = |port| format!("http://127.0.0.1:{port}");
         let (client, peer) = (url(port), url(free_port()?));
-        let v3 = |program: &Path| {
-            let mut command = Command::new(program);
+        let v3 = |mut command: Command| {
             command.arg("--data-dir").arg(data).args([
                 "--name=bench",
                 &format!("--listen-client-urls={client}"),
@@ -67,17 +91,22 @@ impl Rival {
             command
         };
         let ours = |kind: &str| {
-            let mut command = Command::new(std::env::current_exe()?);
+            let mut command = programs.command(&std::env::current_exe()?);
             command.arg(kind).arg(format!("127.0.0.1:{port}"));
             Ok::<_, io::Error>(command)
         };
         Ok(match self {
             Rival::Bramble => {
-                let mut command = v3(&programs.bramble);
+                let mut command = v3(programs.command(&programs.bramble));
                 command.args(&programs.bramble_flags);
                 command
             }
-            Rival::Etcd => v3(&programs.etcd),
+            Rival::Etcd => {
+                let mut command = v3(Command::new(&programs.etcd));
+                // Versions that were not tested there want to be told that one knows.
+                command.env("ETCD_UNSUPPORTED_ARCH", GO_ARCH);
+                command
+            }
             Rival::Sqlite => {
                 let mut command = ours("serve-sqlite")?;
                 command.arg(data);
@@ -91,6 +120,7 @@ impl Rival {
 
 /// A running server.
 pub struct Running {
+    /// Whose it is.
     pub rival: Rival,
     child: Child,
     data: PathBuf,
@@ -102,12 +132,35 @@ pub struct Running {
 /// What a process has taken so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Taken {
+    /// Seconds of a processor.
     pub cpu_s: f64,
+    /// Memory that it holds.
     pub resident_bytes: u64,
+}
+
+/// What process `id` has taken so far.
+///
+/// # Errors
+/// It is gone.
+pub fn taken(id: u32) -> io::Result<Taken> {
+    let proc = PathBuf::from(format!("/proc/{id}"));
+    let wrong = || io::Error::other("a process that /proc does not tell of");
+    let stat = std::fs::read_to_string(proc.join("stat"))?;
+    // Behind the name, which may have spaces, the 12th and 13th word are the times of user and system.
+    let words: Vec<&str> = stat.rsplit_once(')').ok_or_else(wrong)?.1.split_whitespace().collect();
+    let ticks = |at: usize| words.get(at).and_then(|word| word.parse::<f64>().ok()).ok_or_else(wrong);
+    let cpu_s = (ticks(11)? + ticks(12)?) / TICKS_PER_S;
+    let status = std::fs::read_to_string(proc.join("status"))?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or_else(wrong)?;
+    let kib: u64 = resident.trim().trim_end_matches(" kB").parse().map_err(|_| wrong())?;
+    Ok(Taken { cpu_s, resident_bytes: kib * 1024 })
 }
 
 impl Running {
     /// Starts it in folder `data`, which is there, and waits for its first answer to a get.
+    ///
+    /// # Errors
+    /// It cannot be started, ends at once, or does not answer.
     pub async fn start(rival: Rival, programs: &Programs, data: &Path) -> io::Result<Running> {
         let port = free_port()?;
         let mut command = rival.command(programs, data, port)?;
@@ -135,6 +188,9 @@ impl Running {
     }
 
     /// A connection to it.
+    ///
+    /// # Errors
+    /// It is gone.
     pub async fn connect(&self) -> Result<Channel, String> {
         let connection = Connection {
             endpoints: Vec::new(),
@@ -148,22 +204,23 @@ impl Running {
         connection.connect(&url).await.map_err(|why| why.to_string())
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has taken so far.
+    ///
+    /// # Errors
+    /// It is gone.
     pub fn taken(&self) -> io::Result<Taken> {
-        let proc = PathBuf::from(format!("/proc/{}", self.child.id()));
-        let wrong = || io::Error::other("a process that /proc does not tell of");
-        let stat = std::fs::read_to_string(proc.join("stat"))?;
-        // Behind the name, which may have spaces, the 12th and 13th word are the times of user and system.
-        let words: Vec<&str> = stat.rsplit_once(')').ok_or_else(wrong)?.1.split_whitespace().collect();
-        let ticks = |at: usize| words.get(at).and_then(|word| word.parse::<f64>().ok()).ok_or_else(wrong);
-        let cpu_s = (ticks(11)? + ticks(12)?) / TICKS_PER_S;
-        let status = std::fs::read_to_string(proc.join("status"))?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or_else(wrong)?;
-        let kib: u64 = resident.trim().trim_end_matches(" kB").parse().map_err(|_| wrong())?;
-        Ok(Taken { cpu_s, resident_bytes: kib * 1024 })
+        taken(self.id())
     }
 
     /// A counter of its `/metrics`, all its labels together; `labels` must be among them.
+    ///
+    /// # Errors
+    /// It does not answer.
     pub fn counter(&self, name: &str, labels: &str) -> io::Result<f64> {
         use io::{Read as _, Write as _};
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.port))?;
@@ -176,6 +233,9 @@ impl Running {
     }
 
     /// Stops it in good order and starts it again on its data.
+    ///
+    /// # Errors
+    /// As [`Running::start`].
     pub async fn restart(mut self, programs: &Programs) -> io::Result<Running> {
         self.stop()?;
         let (rival, data) = (self.rival, self.data.clone());

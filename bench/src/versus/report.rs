@@ -4,25 +4,37 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::rival::Rival;
-use crate::scenes::Figures;
+use super::rival::Rival;
+use super::scene::{Curve, Figures, Measured};
 
 /// Figures of all runs, by scene (in their order), by rival.
 #[derive(Default)]
 pub struct Report {
-    scenes: Vec<(String, BTreeMap<Rival, Vec<Figures>>)>,
+    pub(super) scenes: Vec<Told>,
+}
+
+/// What is told of a scene.
+pub(super) struct Told {
+    pub name: String,
+    pub rivals: BTreeMap<Rival, Vec<Figures>>,
+    /// How long requests took, in the first run.
+    pub curves: BTreeMap<Rival, Curve>,
 }
 
 /// The middle, the least and the most of a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Spread {
-    median: f64,
-    least: f64,
-    most: f64,
+pub struct Spread {
+    /// The middle.
+    pub median: f64,
+    /// The least.
+    pub least: f64,
+    /// The most.
+    pub most: f64,
 }
 
 impl Spread {
-    fn of(runs: &[Figures], name: &str) -> Option<Spread> {
+    /// Of a figure that some of the runs have.
+    pub fn of(runs: &[Figures], name: &str) -> Option<Spread> {
         let mut seen: Vec<f64> = runs.iter().filter_map(|run| run.get(name).copied()).collect();
         seen.sort_by(f64::total_cmp);
         let (least, most) = (*seen.first()?, *seen.last()?);
@@ -40,7 +52,7 @@ impl Spread {
 }
 
 /// Four digits, no more.
-fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     let digits = match value.abs() {
         v if v >= 1000.0 => 0,
         v if v >= 100.0 => 1,
@@ -53,17 +65,28 @@ fn short(value: f64) -> String {
 impl Report {
     /// Takes the figures of one run in.
     pub fn add(&mut self, scene: &str, rival: Rival, figures: Figures) {
-        let at = self.scenes.iter().position(|(name, _)| name == scene).unwrap_or_else(|| {
-            self.scenes.push((scene.to_owned(), BTreeMap::new()));
+        self.told(scene).rivals.entry(rival).or_default().push(figures);
+    }
+
+    /// Takes in what one run of a scene took.
+    pub fn add_measured(&mut self, scene: &str, rival: Rival, measured: Measured) {
+        self.add(scene, rival, measured.figures);
+        self.told(scene).curves.entry(rival).or_insert(measured.curve);
+    }
+
+    fn told(&mut self, scene: &str) -> &mut Told {
+        let at = self.scenes.iter().position(|told| told.name == scene).unwrap_or_else(|| {
+            let (name, rivals, curves) = (scene.to_owned(), BTreeMap::new(), BTreeMap::new());
+            self.scenes.push(Told { name, rivals, curves });
             self.scenes.len() - 1
         });
-        self.scenes[at].1.entry(rival).or_default().push(figures);
+        &mut self.scenes[at]
     }
 
     /// As Markdown: for each scene its figures, a column for each rival.
     pub fn markdown(&self) -> String {
         let mut text = String::new();
-        for (scene, rivals) in &self.scenes {
+        for Told { name: scene, rivals, .. } in &self.scenes {
             let names: Vec<&str> = rivals.keys().map(|rival| rival.name()).collect();
             let _ = writeln!(text, "### {scene}\n\n| | {} | Bramble ÷ etcd |", names.join(" | "));
             let _ = writeln!(text, "|---|{}---|", "---|".repeat(names.len()));
@@ -81,9 +104,9 @@ impl Report {
 
     /// Every figure of every run.
     pub fn json(&self) -> Value {
-        let scenes = self.scenes.iter().map(|(scene, rivals)| {
-            let runs: BTreeMap<_, _> = rivals.iter().map(|(rival, runs)| (rival.name(), runs)).collect();
-            (scene.clone(), json!(runs))
+        let scenes = self.scenes.iter().map(|told| {
+            let runs: BTreeMap<_, _> = told.rivals.iter().map(|(rival, runs)| (rival.name(), runs)).collect();
+            (told.name.clone(), json!(runs))
         });
         Value::Object(scenes.collect())
     }

@@ -30,11 +30,17 @@ const LIST: &str = "SELECT name, id, create_revision, value FROM kine WHERE id I
      (SELECT MAX(id) FROM kine WHERE name >= ? AND name < ? GROUP BY name) AND deleted = 0 ORDER BY name LIMIT ?";
 
 /// Serves an echo for ever.
+///
+/// # Errors
+/// The address cannot be had.
 pub async fn serve_echo(listen: SocketAddr) -> Result<(), tonic::transport::Error> {
     tonic::transport::Server::builder().add_service(KvServer::new(Least::Echo)).serve(listen).await
 }
 
 /// Serves SQLite for ever.
+///
+/// # Errors
+/// The address or the file cannot be had.
 pub async fn serve_sqlite(listen: SocketAddr, dir: &Path) -> Result<(), String> {
     let sqlite = open(dir).map_err(|why| why.to_string())?;
     let least = Least::Sqlite(Arc::new(Mutex::new(sqlite)));
