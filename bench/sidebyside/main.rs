@@ -68,6 +68,9 @@ struct Line {
     /// Writes every figure of every run there, too
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Writes plots into this folder, as SVG
+    #[arg(long)]
+    plots: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -205,6 +208,14 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
     std::fs::write(path, text).map_err(|why| format!("cannot write {}: {why}", path.display()))
 }
 
+fn write_plots(dir: &Path, report: &Report) -> Result<(), String> {
+    std::fs::create_dir_all(dir).map_err(|why| format!("cannot make {}: {why}", dir.display()))?;
+    for plot in report.plots("on a loop device").map_err(|why| why.to_string())? {
+        write(&dir.join(&plot.file), &plot.svg)?;
+    }
+    Ok(())
+}
+
 async fn run(line: &Line) -> Result<(), String> {
     match &line.serve {
         Some(Serve::ServeEcho { listen }) => least::serve_echo(*listen).await.map_err(|why| why.to_string()),
@@ -212,7 +223,10 @@ async fn run(line: &Line) -> Result<(), String> {
         None => {
             let report = line.compare().await?;
             println!("{}", report.markdown());
-            line.json.as_ref().map_or(Ok(()), |path| write(path, &format!("{:#}\n", report.json())))
+            if let Some(path) = &line.json {
+                write(path, &format!("{:#}\n", report.json()))?;
+            }
+            line.plots.as_ref().map_or(Ok(()), |dir| write_plots(dir, &report))
         }
     }
 }

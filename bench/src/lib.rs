@@ -4,6 +4,7 @@
 pub mod cardsim;
 pub mod disk;
 pub mod load;
+pub mod plot;
 pub mod shape;
 pub mod versus;
 
