@@ -222,7 +222,7 @@ async fn run(line: &Line) -> Result<(), String> {
         Some(Serve::ServeSqlite { listen, dir }) => least::serve_sqlite(*listen, dir).await,
         None => {
             let report = line.compare().await?;
-            println!("{}", report.markdown());
+            println!("{}", report.markdown(""));
             if let Some(path) = &line.json {
                 write(path, &format!("{:#}\n", report.json()))?;
             }

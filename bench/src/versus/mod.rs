@@ -11,5 +11,5 @@ mod scene;
 
 pub use plots::Plot;
 pub use report::{Report, Spread, short};
-pub use rival::{Programs, Rival, Running, Taken};
+pub use rival::{Programs, Rival, Running, Taken, taken};
 pub use scene::{Curve, Figures, Measured, Scene, data, scene};

@@ -83,12 +83,12 @@ impl Report {
         &mut self.scenes[at]
     }
 
-    /// As Markdown: for each scene its figures, a column for each rival.
-    pub fn markdown(&self) -> String {
+    /// As Markdown: for each scene its figures, a column for each rival. `what` is in the corner of each table.
+    pub fn markdown(&self, what: &str) -> String {
         let mut text = String::new();
         for Told { name: scene, rivals, .. } in &self.scenes {
             let names: Vec<&str> = rivals.keys().map(|rival| rival.name()).collect();
-            let _ = writeln!(text, "### {scene}\n\n| | {} | Bramble ÷ etcd |", names.join(" | "));
+            let _ = writeln!(text, "### {scene}\n\n| {what} | {} | Bramble ÷ etcd |", names.join(" | "));
             let _ = writeln!(text, "|---|{}---|", "---|".repeat(names.len()));
             for name in figure_names(rivals) {
                 let spreads: Vec<_> = rivals.values().map(|runs| Spread::of(runs, name)).collect();
@@ -138,7 +138,8 @@ mod tests {
                 report.add("scene", rival, Figures::from([("per s", value)]));
             }
         }
-        let text = report.markdown();
+        let text = report.markdown("board");
+        assert!(text.contains("| board | Bramble | etcd | Bramble ÷ etcd |"), "{text}");
         assert!(text.contains("| per s | 20.00 (10.00–30.00) | 80.00 | 0.25 |"), "{text}");
         assert_eq!(report.json()["scene"]["Bramble"][1]["per s"], 10.0);
         let even = [1.0, 2.0, 4.0, 9.0].map(|value| Figures::from([("x", value)]));
