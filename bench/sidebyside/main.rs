@@ -1,8 +1,10 @@
-//! `sidebyside`: the same work on Bramble, etcd, SQLite and an echo, in turn, each on a fresh ext4 on a loop device.
+//! `sidebyside`: the same work on Bramble, etcd, SQLite and an echo, in turn, each on a fresh ext4 on a loop device
+//! or a modelled card.
 //!
 //! ```text
 //! sidebyside --within /var/tmp --runs 3 --paced-seconds 600 --json figures.json > figures.md
 //! ```
+mod ground;
 mod scenes;
 
 use std::net::SocketAddr;
@@ -10,11 +12,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use bramble_bench::disk::{Asked, Disk};
+use bramble_bench::cardsim::cost::{PRESETS, Preset};
+use bramble_bench::cardsim::{Card, CardOptions};
+use bramble_bench::disk::Disk;
 use bramble_bench::shape::{Log, Shape};
-use bramble_bench::versus::{Figures, Programs, Report, Rival, Running, Scene, least};
+use bramble_bench::versus::{Figures, Programs, Report, Rival, Running, Scene, WARM_UP, least};
 use clap::{Parser, Subcommand};
 
+use crate::ground::Ground;
 use crate::scenes::{Lengths, SCENES};
 
 /// After a start, until memory is looked at; and how long nothing is written when files are made.
@@ -50,6 +55,9 @@ struct Line {
     /// The disks' mount options beside the defaults
     #[arg(long, default_value = "")]
     mount_options: String,
+    /// On a card of this kind (`cardsim kinds`), which takes its time and keeps an account; not on a loop device
+    #[arg(long, value_parser = preset)]
+    card: Option<Preset>,
     /// Size of a disk in MiB
     #[arg(long, default_value_t = 2048)]
     mib: u64,
@@ -71,6 +79,11 @@ struct Line {
     /// Writes plots into this folder, as SVG
     #[arg(long)]
     plots: Option<PathBuf>,
+}
+
+fn preset(name: &str) -> Result<Preset, String> {
+    let names = PRESETS.map(|preset| preset.name).join(", ");
+    Preset::named(name).ok_or_else(|| format!("the kinds are {names}"))
 }
 
 #[derive(Subcommand)]
@@ -102,15 +115,25 @@ impl Line {
                 return Err(format!("{} is not at {}", rival.name(), program.display()));
             }
         }
-        if !bramble_flags.iter().any(|flag| flag.starts_with("--media")) {
+        if self.card.is_none() && !bramble_flags.iter().any(|flag| flag.starts_with("--media")) {
             // Or the probe of a first start would land in the account.
             bramble_flags.push("--media=ssd".into());
         }
         Ok(Programs { bramble, etcd, bramble_flags, through: Vec::new() })
     }
 
-    fn disk(&self) -> Result<Disk, String> {
-        Disk::make(self.mib << 20, &self.within, &self.mount_options).map_err(|why| why.to_string())
+    fn ground(&self) -> Result<Ground, String> {
+        let bytes = self.mib << 20;
+        let ground = match self.card {
+            None => Disk::make(bytes, &self.within, &self.mount_options).map(Ground::Loop),
+            Some(_) => {
+                let (within, mount_options) = (self.within.clone(), self.mount_options.clone());
+                let options =
+                    CardOptions { bytes, within, mount_options, preset: self.card, ..CardOptions::ext4() };
+                Card::make(options).map(|card| Ground::Card(Box::new(card)))
+            }
+        };
+        ground.map_err(|why| why.to_string())
     }
 
     async fn compare(&self) -> Result<Report, String> {
@@ -129,32 +152,37 @@ impl Line {
     async fn overwrites(&self, report: &mut Report) -> Result<(), String> {
         for scene in self.scenes() {
             let Some(rate) = scene.rate else { continue };
-            let disk = self.disk()?;
-            let mut bare = Log::make(Shape::Overwrite4k, &disk.files()).map_err(|why| why.to_string())?;
-            let (before, measured) = (asked(&disk)?, self.lengths().paced);
+            let ground = self.ground()?;
+            let mut bare = Log::make(Shape::Overwrite4k, &ground.files()).map_err(|why| why.to_string())?;
+            let (before, measured) = (ground.asked()?, self.lengths().paced);
+            ground.open_account();
             let times = tokio::task::spawn_blocking(move || bare.run(Some(rate), measured));
             let times = times.await.map_err(|why| why.to_string())?.map_err(|why| why.to_string())?;
-            let figures = (asked(&disk)? - before).figures(times.count as f64).into();
+            let mut figures: Figures = (ground.asked()? - before).figures(times.count as f64).into();
+            figures.extend(ground.account(rate, measured)?);
             report.add(scene.name, Rival::Bare, figures);
         }
         Ok(())
     }
 
     async fn run(&self, rival: Rival, programs: &Programs, report: &mut Report) -> Result<(), String> {
-        let disk = self.disk()?;
-        let data = disk.files().join("data");
+        let ground = self.ground()?;
+        let data = ground.files().join("data");
         std::fs::create_dir(&data).map_err(|why| why.to_string())?;
         let server = Running::start(rival, programs, &data).await.map_err(|why| why.to_string())?;
-        quiet(&disk).await?;
+        quiet(&ground).await?;
         report.add("idle", rival, standing(&server)?);
         for scene in self.scenes().filter(|scene| scene.is_for(rival)) {
             let channels = scene.connect(&server).await?;
-            let (device, length) = (disk.device(), self.lengths().of(scene));
-            let measured = scene.measure(&server, &channels, Some(&device), length).await?;
+            let (device, length) = (ground.device(), self.lengths().of(scene));
+            ground.open_account();
+            let mut measured = scene.measure(&server, &channels, device.as_ref(), length).await?;
+            let per_s = measured.figures.get("per s").copied().unwrap_or_default();
+            measured.figures.extend(ground.account(per_s, length + WARM_UP)?);
             report.add_measured(scene.name, rival, measured);
         }
         if self.idle_seconds > 0 && rival != Rival::Echo {
-            report.add("left alone", rival, self.left_alone(&server, &disk).await?);
+            report.add("left alone", rival, self.left_alone(&server, &ground).await?);
         }
         let server = server.restart(programs).await.map_err(|why| why.to_string())?;
         tokio::time::sleep(IDLE).await;
@@ -165,12 +193,12 @@ impl Line {
 
 impl Line {
     /// What a server does that nobody asks anything.
-    async fn left_alone(&self, server: &Running, disk: &Disk) -> Result<Figures, String> {
+    async fn left_alone(&self, server: &Running, ground: &Ground) -> Result<Figures, String> {
         tokio::time::sleep(QUIET_AFTER).await;
         let taken = || server.taken().map_err(|why| why.to_string());
-        let (before, cpu_s) = (asked(disk)?, taken()?.cpu_s);
+        let (before, cpu_s) = (ground.asked()?, taken()?.cpu_s);
         tokio::time::sleep(Duration::from_secs(self.idle_seconds)).await;
-        let (asked, per_s) = (asked(disk)? - before, 1.0 / self.idle_seconds as f64);
+        let (asked, per_s) = (ground.asked()? - before, 1.0 / self.idle_seconds as f64);
         Ok(Figures::from([
             ("device B in all", asked.bytes as f64),
             ("writes in all", asked.writes as f64),
@@ -181,20 +209,16 @@ impl Line {
 }
 
 /// Waits until a server that was just started has made its files: nothing is written for [`IDLE`].
-async fn quiet(disk: &Disk) -> Result<(), String> {
-    let (begun, mut before) = (Instant::now(), asked(disk)?);
+async fn quiet(ground: &Ground) -> Result<(), String> {
+    let (begun, mut before) = (Instant::now(), ground.asked()?);
     loop {
         tokio::time::sleep(IDLE).await;
-        let now = asked(disk)?;
+        let now = ground.asked()?;
         if now == before || begun.elapsed() > QUIET_AFTER {
             return Ok(());
         }
         before = now;
     }
-}
-
-fn asked(disk: &Disk) -> Result<Asked, String> {
-    disk.device().asked().map_err(|why| why.to_string())
 }
 
 /// What a server is without work.
@@ -208,9 +232,9 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
     std::fs::write(path, text).map_err(|why| format!("cannot write {}: {why}", path.display()))
 }
 
-fn write_plots(dir: &Path, report: &Report) -> Result<(), String> {
+fn write_plots(dir: &Path, report: &Report, on: &str) -> Result<(), String> {
     std::fs::create_dir_all(dir).map_err(|why| format!("cannot make {}: {why}", dir.display()))?;
-    for plot in report.plots("on a loop device").map_err(|why| why.to_string())? {
+    for plot in report.plots(on).map_err(|why| why.to_string())? {
         write(&dir.join(&plot.file), &plot.svg)?;
     }
     Ok(())
@@ -226,7 +250,12 @@ async fn run(line: &Line) -> Result<(), String> {
             if let Some(path) = &line.json {
                 write(path, &format!("{:#}\n", report.json()))?;
             }
-            line.plots.as_ref().map_or(Ok(()), |dir| write_plots(dir, &report))
+            line.plots.as_ref().map_or(Ok(()), |dir| {
+                let on = line.card.map_or("on a loop device".to_owned(), |card| {
+                    format!("on {}, a modelled card", card.name)
+                });
+                write_plots(dir, &report, &on)
+            })
         }
     }
 }

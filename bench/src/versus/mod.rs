@@ -12,4 +12,4 @@ mod scene;
 pub use plots::Plot;
 pub use report::{Report, Spread, short};
 pub use rival::{Programs, Rival, Running, Taken, taken};
-pub use scene::{Curve, Figures, Measured, Scene, data, scene};
+pub use scene::{Curve, Figures, Measured, Scene, WARM_UP, data, scene};

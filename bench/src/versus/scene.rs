@@ -12,7 +12,7 @@ use crate::load::{self, Data, Plan, Work};
 /// Clients that share a connection.
 const CLIENTS_A_CONNECTION: u32 = 16;
 /// Worked before each scene.
-const WARM_UP: Duration = Duration::from_secs(1);
+pub const WARM_UP: Duration = Duration::from_secs(1);
 
 /// One scene.
 pub struct Scene {
@@ -119,6 +119,7 @@ impl Scene {
             ("per s", summary.requests.per_s),
             ("p50 µs", summary.requests.quantiles_us[0] as f64),
             ("p99 µs", summary.requests.quantiles_us[2] as f64),
+            ("p99.9 µs", summary.requests.quantiles_us[3] as f64),
             ("max µs", summary.requests.max_us as f64),
         ]);
         if let Some(events) = &summary.events {
