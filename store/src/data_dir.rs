@@ -8,6 +8,7 @@
 //! engine/   the engine's files
 //! REPAIR    while a repair puts new files in the place of damaged ones: see `repair`
 //! MEDIA     what the device was found to be, when somebody has found out: see [`note`]
+//! PLACE     where the log lies, when it is not in log/: see [`crate::log_place`]
 //! ```
 //! Invariants: FORMAT and IDENTITY appear whole or not at all (written beside, synced, renamed, the
 //! directory synced) and never change; nothing else is made before them, so a first start that was
@@ -251,7 +252,7 @@ fn make_directories(disk: &dyn Disk, path: &Path) -> Result<(), DataDirError> {
 }
 
 fn refuse_foreign(path: &Path, names: &[String]) -> Result<(), DataDirError> {
-    const OURS: [&str; 11] = [
+    const OURS: [&str; 13] = [
         "LOCK",
         "FORMAT",
         "IDENTITY",
@@ -263,6 +264,8 @@ fn refuse_foreign(path: &Path, names: &[String]) -> Result<(), DataDirError> {
         "repair.new",
         note::MEDIA,
         "MEDIA.new",
+        note::PLACE,
+        "PLACE.new",
     ];
     if names.iter().any(|name| name == "FORMAT" || name == "IDENTITY") {
         return Ok(());

@@ -15,6 +15,7 @@ mod hash;
 mod intervals;
 pub mod lease;
 pub mod log;
+pub mod log_place;
 mod members;
 pub mod mvcc;
 #[cfg(feature = "rocks")]

@@ -5,7 +5,10 @@ use crash::{Reached, Run};
 
 /// One run of `steps` operations; what went wrong, with the seed.
 fn run(seed: u64, steps: u64, lying: bool) -> Result<Reached, String> {
-    let mut run = Run::new(seed);
+    go(Run::new(seed), seed, steps, lying)
+}
+
+fn go(mut run: Run, seed: u64, steps: u64, lying: bool) -> Result<Reached, String> {
     run.disk.set_lying(lying);
     let mut go = || {
         run.open()?;
@@ -38,6 +41,22 @@ fn ten_thousand_cuts_lose_nothing_acknowledged_and_invent_nothing() {
         seed += 1;
     }
     println!("{} runs: {all:?}", seed - first_seed());
+    all.check();
+}
+
+#[test]
+fn cuts_lose_nothing_of_a_log_on_a_partition() {
+    let mut all = Reached::default();
+    let first = first_seed();
+    println!("first seed {first}");
+    let mut seed = first;
+    let reopens_min = asked("BRAMBLE_CRASHES", 1500);
+    while all.reopens < reopens_min {
+        let reached = go(Run::on_partition(seed), seed, 400, false).unwrap_or_else(|wrong| panic!("{wrong}"));
+        all.add(&reached);
+        seed += 1;
+    }
+    println!("{} runs: {all:?}", seed - first);
     all.check();
 }
 

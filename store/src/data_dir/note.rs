@@ -12,6 +12,9 @@ use crate::disk::{Disk, Open};
 /// The name of the note about the device under the directory.
 pub const MEDIA: &str = "MEDIA";
 
+/// The name of the note about the place of the log: see [`crate::log_place`].
+pub const PLACE: &str = "PLACE";
+
 /// Reads the note `name` in the directory `dir`; `None` when there is none.
 ///
 /// # Errors

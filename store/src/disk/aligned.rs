@@ -74,6 +74,14 @@ impl DerefMut for AlignedBuf {
 #[derive(Clone, Copy)]
 pub struct AlignedSlice<'a>(&'a [u8]);
 
+impl<'a> AlignedSlice<'a> {
+    /// Part of it. `from` and `to` must be multiples of [`ALIGN`].
+    pub fn part(&self, from: usize, to: usize) -> AlignedSlice<'a> {
+        assert!(from.is_multiple_of(ALIGN) && to.is_multiple_of(ALIGN), "{from}..{to} is not aligned");
+        AlignedSlice(&self.0[from..to])
+    }
+}
+
 impl Deref for AlignedSlice<'_> {
     type Target = [u8];
     fn deref(&self) -> &[u8] {

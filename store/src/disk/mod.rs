@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub mod aligned;
+pub mod partition;
 pub mod real;
 pub mod sim;
 
@@ -25,6 +26,9 @@ pub enum Open {
     Write,
     /// A new file (mode 0600); an existing one is an error.
     CreateNew,
+    /// As `Write`, also for a block device, and by nobody else as long as it is open: `ResourceBusy` when
+    /// somebody has it so, or has it mounted.
+    WriteAlone,
 }
 
 /// A file system, seen by one owner.
@@ -98,13 +102,13 @@ pub trait File: Send + Sync + 'static {
     /// What the system says. What a failed write left behind is unknown.
     fn write_at(&self, offset: u64, data: AlignedSlice<'_>) -> io::Result<()>;
 
-    /// Writes zeros ahead of what will be written later, as `write_at` does. A call of its own, so that who
-    /// counts writes can tell them from the rest.
+    /// Writes what only makes room for what will be written later, zeros for the most part, as `write_at` does.
+    /// A call of its own, so that who counts writes can tell them from the rest.
     ///
     /// # Errors
     /// As for `write_at`.
-    fn fill_at(&self, offset: u64, zeros: AlignedSlice<'_>) -> io::Result<()> {
-        self.write_at(offset, zeros)
+    fn fill_at(&self, offset: u64, data: AlignedSlice<'_>) -> io::Result<()> {
+        self.write_at(offset, data)
     }
 
     /// Writes a small file from its start, through the page cache.

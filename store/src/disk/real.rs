@@ -1,15 +1,18 @@
 //! The real file system.
 //!
 //! A file written with `write_at` goes around the page cache (`O_DIRECT`) and is durable when the call
-//! returns (`RWF_DSYNC`), so one commit is one request to the device. Where the file system refuses
+//! returns (`RWF_DSYNC`), so one commit is one request to the device. A block device itself is written in the
+//! same way, and flushed by `sync`. Where the file system refuses
 //! that (tmpfs, some overlays), writes go through the page cache and `sync` is `fdatasync`. `fsync`
 //! is never used on the log: it would also write the time stamps, through the file system's journal.
 use std::fs;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::io::{ReadWriteFlags, pwritev2};
 
 use super::{ALIGN, AlignedSlice, Disk, File, LockError, LockGuard, Open};
 
@@ -29,16 +32,29 @@ impl Disk for RealDisk {
             Open::CreateNew => {
                 options.write(true).create_new(true);
             }
+            Open::WriteAlone => {
+                options.write(true);
+                if is_block_device(&fs::metadata(path)?) {
+                    // Of a device the kernel lets one have it so, and takes a mounted one for had.
+                    options.custom_flags(rustix::fs::OFlags::EXCL.bits() as i32);
+                }
+            }
         }
         let plain = options.open(path)?;
         let direct = match how {
             Open::Read => None,
             Open::Write => open_direct(path)?,
+            Open::WriteAlone => {
+                lock_file(&plain)?;
+                open_direct(path)?
+            }
             // Without the second handle there is no new file: the caller may try again.
             Open::CreateNew => open_direct(path).inspect_err(|_| drop(fs::remove_file(path)))?,
         };
+        let is_device = is_block_device(&plain.metadata()?);
         Ok(Arc::new(RealFile {
             path: path.to_owned(),
+            flags: if is_device { ReadWriteFlags::empty() } else { ReadWriteFlags::DSYNC },
             plain,
             use_direct: AtomicBool::new(direct.is_some()),
             direct,
@@ -108,6 +124,21 @@ impl Disk for RealDisk {
     }
 }
 
+fn is_block_device(found: &fs::Metadata) -> bool {
+    found.file_type().is_block_device()
+}
+
+/// Locks a plain file. A device is left to its own way: udev locks it now and then, to look at it.
+fn lock_file(file: &fs::File) -> io::Result<()> {
+    if !file.metadata()?.is_file() {
+        return Ok(());
+    }
+    file.try_lock().map_err(|error| match error {
+        fs::TryLockError::WouldBlock => io::ErrorKind::ResourceBusy.into(),
+        fs::TryLockError::Error(error) => error,
+    })
+}
+
 /// Opens the second, direct handle; `None` where the file system has no direct I/O.
 fn open_direct(path: &Path) -> io::Result<Option<fs::File>> {
     let flags = rustix::fs::OFlags::DIRECT.bits() as i32;
@@ -118,11 +149,11 @@ fn open_direct(path: &Path) -> io::Result<Option<fs::File>> {
     }
 }
 
-/// Writes all of `data` so that it is durable when this returns. The flag goes with the write and not with
-/// `open`, because rustix 1.1 gives `O_SYNC` for `O_DSYNC` on Linux: that would write time stamps too.
-fn write_durably(file: &fs::File, data: &[u8], offset: u64) -> io::Result<()> {
-    use rustix::io::{ReadWriteFlags, pwritev2};
-    write_all(data, offset, |rest, at| pwritev2(file, &[io::IoSlice::new(rest)], at, ReadWriteFlags::DSYNC))
+/// Writes all of `data` around the page cache; with `DSYNC` it is durable when this returns. That goes with the
+/// write and not with `open`, because rustix 1.1 gives `O_SYNC` for `O_DSYNC` on Linux: that would write time
+/// stamps too.
+fn write_direct(file: &fs::File, data: &[u8], offset: u64, flags: ReadWriteFlags) -> io::Result<()> {
+    write_all(data, offset, |rest, at| pwritev2(file, &[io::IoSlice::new(rest)], at, flags))
 }
 
 /// Writes on after a part, and again after a signal.
@@ -166,8 +197,11 @@ struct RealFile {
     use_direct: AtomicBool,
     /// Whether a direct write has been accepted or refused: only the very first may fall back.
     tried: AtomicBool,
-    /// Whether bytes were written through the page cache since the last sync.
+    /// Whether bytes were written since the last sync that are not durable by the way they were written.
     unsynced: AtomicBool,
+    /// With each direct write. Of a device none: there the kernel (6.18) flushes twice for one that is to be
+    /// durable, and once for a write and a sync.
+    flags: ReadWriteFlags,
 }
 
 impl RealFile {
@@ -201,7 +235,10 @@ impl File for RealFile {
         );
         let Some(direct) = self.direct() else { return self.write_plain(offset, &data) };
         let first = !self.tried.swap(true, Ordering::AcqRel);
-        match write_durably(direct, &data, offset) {
+        if self.flags.is_empty() {
+            self.unsynced.store(true, Ordering::Release);
+        }
+        match write_direct(direct, &data, offset, self.flags) {
             // Refused before anything was written: the file system opens for direct writes but takes none.
             Err(e) if first && refuses_direct(&e) => {
                 self.use_direct.store(false, Ordering::Release);
@@ -224,7 +261,9 @@ impl File for RealFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.plain.metadata()?.len())
+        let found = self.plain.metadata()?;
+        // A device has no length that its metadata would tell.
+        if is_block_device(&found) { (&self.plain).seek(io::SeekFrom::End(0)) } else { Ok(found.len()) }
     }
 }
 

@@ -296,7 +296,14 @@ impl Disk for SimDisk {
             return Err(power_off());
         }
         let id = world.file(path)?;
-        Ok(Arc::new(SimFile { disk: self.clone(), id, start }))
+        let alone = match how {
+            Open::WriteAlone if !world.locked.insert(path.to_owned()) => {
+                return Err(io::Error::from(io::ErrorKind::ResourceBusy));
+            }
+            Open::WriteAlone => Some(SimLock { disk: self.clone(), path: path.to_owned(), start }),
+            Open::Read | Open::Write | Open::CreateNew => None,
+        };
+        Ok(Arc::new(SimFile { disk: self.clone(), id, start, _alone: alone }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -379,6 +386,7 @@ struct SimFile {
     disk: SimDisk,
     id: usize,
     start: u64,
+    _alone: Option<SimLock>,
 }
 
 impl File for SimFile {

@@ -26,6 +26,7 @@ use crate::engine::any::{AnyEngine, AnyView};
 use crate::engine::{EngineSize, Profile};
 use crate::error::{Fatal, Invalid, ReadError, Refusal};
 use crate::log::{Log, LogOptions};
+use crate::log_place::{LogPlace, PlaceError};
 use crate::mvcc::check::{self, TxnLimits};
 use crate::store::{Flusher, Reader, Reply};
 use crate::types::*;
@@ -56,6 +57,9 @@ pub enum EmbeddedError {
     /// The data directory cannot be used; the text says what to do.
     #[error(transparent)]
     DataDir(Arc<DataDirError>),
+    /// The log lies elsewhere; the text says what to do.
+    #[error(transparent)]
+    Place(Arc<PlaceError>),
     /// The data directory belongs to a server.
     #[error("{path} was made by a member of a cluster; embed the server to use it")]
     NotOurs {
@@ -94,6 +98,12 @@ impl From<ReadError> for EmbeddedError {
             ReadError::Refused(refusal) => refusal.into(),
             ReadError::Fatal(fatal) => fatal.into(),
         }
+    }
+}
+
+impl From<PlaceError> for EmbeddedError {
+    fn from(error: PlaceError) -> Self {
+        EmbeddedError::Place(Arc::new(error))
     }
 }
 
@@ -177,7 +187,8 @@ impl Embedded {
             return Err(EmbeddedError::NotOurs { path: path.to_owned() });
         }
         let (mut writer, reader) = crate::store::open(open_engine(&dir.engine_path())?)?;
-        let (mut log, recovered) = Log::open(disk, &dir.log_path(), options.log.clone())?;
+        let place = LogPlace::find(disk, &dir, None, options.log.clone())?;
+        let (mut log, recovered) = Log::open(place.disk, &place.dir, place.options)?;
         recovered.fits(writer.applied())?;
         commit::recover(&mut writer, &mut log, &recovered)?;
         let shared = Shared {

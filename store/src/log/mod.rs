@@ -46,6 +46,7 @@ use note::Note;
 use record::Record;
 use ring::{Ring, io_error};
 use segment::Standing;
+pub(crate) use segment::is_name as is_segment_name;
 
 /// The log. One owner writes; [`Reader`]s read beside it.
 pub struct Log {

@@ -100,6 +100,11 @@ pub(crate) fn number_of(name: &str) -> Option<u32> {
     digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
+/// Whether a file of this name is a segment.
+pub(crate) fn is_name(name: &str) -> bool {
+    number_of(name).is_some()
+}
+
 impl Header {
     /// Its bytes, one alignment unit.
     pub(crate) fn encode(&self) -> AlignedBuf {

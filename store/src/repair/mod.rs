@@ -38,6 +38,7 @@ use crate::engine::rocks::{Rocks, RocksOptions, files};
 use crate::error::Fatal;
 use crate::log::salvage::Salvage;
 use crate::log::{Log, NOTE_BYTES_MAX, Vote};
+use crate::log_place::{self, LogPlace, PlaceError};
 use crate::store::{self, Writer};
 use crate::types::LogId;
 
@@ -156,6 +157,9 @@ pub enum RepairError {
         /** What is missing. */
         what: String,
     },
+    /// The log is not where it should be.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// A call failed.
     #[error("cannot {call} {path}: {source}")]
     Io {
@@ -187,6 +191,15 @@ impl Examination {
     /// # Errors
     /// [`RepairError`]: also when there is too much damage, and nothing has been changed.
     pub fn of(dir: &Path) -> Result<Examination, RepairError> {
+        Examination::with_log_on(dir, None)
+    }
+
+    /// The same for a directory whose log lies on a partition. The partition is only read; a repaired log is made
+    /// in the directory, and the next start with the partition moves it there.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_log_on(dir: &Path, partition: Option<&Path>) -> Result<Examination, RepairError> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let held = Held::take(&*disk, dir)?;
         let finished = moves::finish(dir)?;
@@ -194,7 +207,8 @@ impl Examination {
         moves::clear_stage(dir)?;
         let mut damages = labels(&held, dir);
         let ids = ids(&held, dir)?;
-        let log = Salvage::read(&disk, &dir.join("log"))?;
+        let place = LogPlace::look(disk.clone(), dir, ids, partition)?;
+        let log = Salvage::read(&place.disk, &place.dir)?;
         damages.extend(log.damage().map(|fatal| log_damage(fatal, dir)));
         let engine = engine::look_at(dir)?;
         damages.extend(disagreement(&log, &engine, dir));
@@ -274,6 +288,7 @@ impl Examination {
         drop(writer);
         moves::sync(&new)?;
         self.make_log(stage, applied)?;
+        log_place::note_directory(&*self.disk, stage)?;
         Ok((saved, revision))
     }
 

@@ -14,11 +14,12 @@ use std::path::{Path, PathBuf};
 
 use super::RepairError;
 use crate::data_dir::REPAIR;
+use crate::data_dir::note::PLACE;
 
 pub(super) const STAGE: &str = "repair.new";
 
 /// What may be put in place, in this order.
-const PARTS: [&str; 4] = ["FORMAT", "IDENTITY", "engine", "log"];
+const PARTS: [&str; 5] = ["FORMAT", "IDENTITY", "engine", "log", PLACE];
 
 /// Where the next repair leaves the damaged files.
 pub(super) fn keep_at(dir: &Path) -> PathBuf {

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bramble_store::command::{Entry, Payload};
+use bramble_store::disk::partition::{Claimed, Contents, Label, Owner, Partition};
 use bramble_store::disk::sim::{Rng, SimDisk};
+use bramble_store::disk::{Disk, Open};
 use bramble_store::error::Fatal;
 use bramble_store::log::{Log, LogOptions, Recovered, Vote};
 use bramble_store::types::LogId;
@@ -41,7 +43,17 @@ pub struct Run {
     ever_opened: bool,
     /// Whether a call may still fail on a powered disk.
     pub faulty: bool,
+    /// The log lies on a partition: [`PARTITION`].
+    on_partition: bool,
 }
+
+/// A file that is taken for a partition.
+pub const PARTITION: &str = "/partition";
+/// What is on it at most; segments take one or two units.
+const UNIT_BYTES: u32 = 64 << 10;
+const PARTITION_BYTES: usize = 96 * UNIT_BYTES as usize;
+const LABEL: Label =
+    Label { id: 1, owner: Owner { cluster: 2, member: 3, instance: 4 }, unit_bytes: UNIT_BYTES };
 
 pub fn small(rng: &mut Rng) -> LogOptions {
     let frame_align = [4096, 4096, 8192][rng.below(3) as usize];
@@ -74,7 +86,50 @@ impl Run {
             term: 1,
             ever_opened: false,
             faulty: false,
+            on_partition: false,
         }
+    }
+
+    /// A run whose log lies on a partition.
+    pub fn on_partition(seed: u64) -> Self {
+        let run = Run::new(seed);
+        let path = Path::new(PARTITION);
+        run.disk.open(path, Open::CreateNew).expect("it is new");
+        run.disk.sync_dir(Path::new("/")).expect("the power is on");
+        run.disk.set_contents(path, &vec![0; PARTITION_BYTES]).expect("it is there");
+        Run { on_partition: true, ..run }
+    }
+
+    fn open_log(&self) -> Result<(Log, Recovered), Wrong> {
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let opened = match self.on_partition {
+            true => {
+                let partition = self.mount(&*disk).map_err(|error| format!("the partition: {error}"))?;
+                Log::open(Arc::new(partition), Path::new(PARTITION), self.options.clone())
+            }
+            false => Log::open(disk, Path::new(DIR), self.options.clone()),
+        };
+        opened.map_err(|fatal| fatal.to_string())
+    }
+
+    fn mount(&self, disk: &dyn Disk) -> std::io::Result<Partition> {
+        let claimed = Claimed::open(disk, Path::new(PARTITION))?;
+        match claimed.contents()? {
+            Contents::Blank if !self.ever_opened => {
+                let partition = claimed.format(LABEL)?;
+                self.litter()?;
+                Ok(partition)
+            }
+            Contents::Log { label } if label == LABEL => claimed.mount(),
+            other => Err(std::io::Error::other(format!("it holds {other:?}"))),
+        }
+    }
+
+    /// Bytes of an earlier life, wherever files will lie: nothing but what is written makes them zero.
+    fn litter(&self) -> std::io::Result<()> {
+        let mut bytes = self.disk.contents(Path::new(PARTITION))?;
+        bytes[UNIT_BYTES as usize..].fill(0xa5);
+        self.disk.set_contents(Path::new(PARTITION), &bytes)
     }
 
     /// Opens the log and compares; a planned cut may stop it, then the power comes back and it tries again.
@@ -83,8 +138,7 @@ impl Run {
             if self.rng.chance(30) {
                 self.disk.cut_at_call(Some(self.disk.calls() + 1 + self.rng.below(8)));
             }
-            let disk = Arc::new(self.disk.clone());
-            match Log::open(disk, Path::new(DIR), self.options.clone()) {
+            match self.open_log() {
                 Ok((log, recovered)) => {
                     self.disk.cut_at_call(None);
                     self.ever_opened = true;
@@ -103,7 +157,7 @@ impl Run {
                     self.faulty = false;
                     self.disk.cut();
                 }
-                Err(fatal) => return Err(format!("the log does not open after a cut: {fatal}")),
+                Err(why) => return Err(format!("the log does not open after a cut: {why}")),
             }
         }
     }
