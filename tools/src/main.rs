@@ -2,6 +2,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bramble_store::repair::RepairError;
 use bramble_tools::client::Connection;
 use bramble_tools::repair::{self, Told};
 use bramble_tools::status;
@@ -30,6 +31,9 @@ enum Command {
         /// The data directory of a server that does not run
         #[arg(long, env = "ETCD_DATA_DIR")]
         data_dir: PathBuf,
+        /// The partition with its log, if the server is started with this flag
+        #[arg(long, env = "ETCD_LOG_PARTITION")]
+        log_partition: Option<PathBuf>,
         /// Repair, and lose what cannot be read any more; the damaged files are kept
         #[arg(long)]
         accept_loss: bool,
@@ -47,12 +51,14 @@ async fn main() -> ExitCode {
     let line = Line::parse();
     match line.command {
         Command::Status => show_status(&line.connection, line.output).await,
-        Command::Repair { data_dir, accept_loss } => repair(&data_dir, accept_loss, line.output),
+        Command::Repair { data_dir, log_partition, accept_loss } => {
+            repair(repair::run(&data_dir, log_partition.as_deref(), accept_loss), line.output)
+        }
     }
 }
 
-fn repair(data_dir: &std::path::Path, accept_loss: bool, output: Output) -> ExitCode {
-    match repair::run(data_dir, accept_loss) {
+fn repair(done: Result<Told, RepairError>, output: Output) -> ExitCode {
+    match done {
         Ok(told) => {
             match output {
                 Output::Text => print!("{}", told.text()),

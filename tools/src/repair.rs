@@ -23,6 +23,8 @@ pub enum Told {
     Damaged {
         /** The directory. */
         data_dir: PathBuf,
+        /** The partition with its log, if that is not in it. */
+        log_partition: Option<PathBuf>,
         /** What, and what a repair would lose. */
         findings: Findings,
     },
@@ -37,18 +39,19 @@ pub enum Told {
     },
 }
 
-/// Looks at a directory, and repairs it if the loss is accepted.
+/// Looks at a directory, and at the partition with its log if that is not in it, and repairs it if the loss is
+/// accepted.
 ///
 /// # Errors
 /// [`RepairError`] says what to do.
-pub fn run(data_dir: &Path, accept_loss: bool) -> Result<Told, RepairError> {
-    let examination = Examination::of(data_dir)?;
+pub fn run(data_dir: &Path, log_partition: Option<&Path>, accept_loss: bool) -> Result<Told, RepairError> {
+    let examination = Examination::with_log_on(data_dir, log_partition)?;
     let (data_dir, findings) = (data_dir.to_owned(), examination.findings().clone());
     if findings.damages.is_empty() {
         return Ok(Told::Whole { data_dir, finished: examination.finished().map(Path::to_owned) });
     }
     if !accept_loss {
-        return Ok(Told::Damaged { data_dir, findings });
+        return Ok(Told::Damaged { data_dir, log_partition: log_partition.map(Path::to_owned), findings });
     }
     let repaired = examination.repair()?;
     Ok(Told::Repaired { data_dir, findings, repaired })
@@ -71,15 +74,17 @@ impl Told {
                 }
                 line(&mut out, &format!("{}: nothing is damaged", data_dir.display()));
             }
-            Told::Damaged { data_dir, findings } => {
+            Told::Damaged { data_dir, log_partition, findings } => {
                 line(&mut out, &format!("{}: damaged", data_dir.display()));
                 describe(&mut out, findings, "would be");
                 line(
                     &mut out,
                     "Nothing was changed. A backup that is newer than what would be lost is better than a repair.",
                 );
+                let on = log_partition.as_ref();
+                let on = on.map_or(String::new(), |path| format!(" --log-partition {}", path.display()));
                 let dir = data_dir.display();
-                line(&mut out, &format!("To repair: bramblectl repair --data-dir {dir} --accept-loss"));
+                line(&mut out, &format!("To repair: bramblectl repair --data-dir {dir}{on} --accept-loss"));
             }
             Told::Repaired { data_dir, findings, repaired } => {
                 line(&mut out, &format!("{}: repaired", data_dir.display()));
@@ -113,7 +118,7 @@ impl Told {
             Told::Whole { data_dir, finished } => {
                 json!({ "data_dir": data_dir, "state": "whole", "finished": finished })
             }
-            Told::Damaged { data_dir, findings } => {
+            Told::Damaged { data_dir, findings, .. } => {
                 json!({ "data_dir": data_dir, "state": "damaged", "findings": findings_json(findings) })
             }
             Told::Repaired { data_dir, findings, repaired } => json!({
