@@ -9,10 +9,12 @@ use bramble_server::version;
 pub fn text(config: &Config, addrs: &[SocketAddr], media: Choice) -> String {
     let endpoint = endpoint(config, addrs);
     let ctl = format!("etcdctl --endpoints={endpoint}{}", tls_flags(config));
+    let log = config.log_partition.as_ref();
+    let log = log.map_or(String::new(), |path| format!(", log: {}", path.display()));
     format!(
         "
   Bramble {} serves etcd's API at {endpoint}
-  Data: {} (on {media})
+  Data: {} (on {media}){log}
 
   Try, from another terminal:
     {ctl} put hello world

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use bramble_store::error::Fatal;
 use tokio::sync::watch;
 
-/// What to do about damage.
-pub(crate) fn advice(data_dir: &Path) -> String {
+/// What to do about damage in a data directory, whose log may lie on a partition.
+pub(crate) fn advice(data_dir: &Path, log_partition: Option<&Path>) -> String {
     let dir = data_dir.display();
-    format!("`bramblectl repair --data-dir {dir}` shows what can be saved, and what a backup must bring back")
+    let on = log_partition.map_or(String::new(), |path| format!(" --log-partition {}", path.display()));
+    format!(
+        "`bramblectl repair --data-dir {dir}{on}` shows what can be saved, and what a backup must bring back"
+    )
 }
 
 /// Cheap to clone; all clones are one switch.
@@ -17,17 +20,25 @@ pub(crate) fn advice(data_dir: &Path) -> String {
 pub(crate) struct Failure {
     state: Arc<watch::Sender<Option<Arc<str>>>>,
     data_dir: Arc<Path>,
+    log_partition: Option<Arc<Path>>,
 }
 
 impl Failure {
     pub(crate) fn new(data_dir: &Path) -> Failure {
-        Failure { state: Arc::new(watch::Sender::new(None)), data_dir: data_dir.into() }
+        Failure { state: Arc::new(watch::Sender::new(None)), data_dir: data_dir.into(), log_partition: None }
+    }
+
+    /// The same for a log that lies on a partition.
+    pub(crate) fn with_log_on(self, partition: Option<&Path>) -> Failure {
+        Failure { log_partition: partition.map(Arc::from), ..self }
     }
 
     /// Throws the switch, and says what to do when files are damaged.
     pub(crate) fn end(&self, fatal: &Fatal) {
         match fatal.is_damage() {
-            true => self.trip(&format_args!("{fatal}; {}", advice(&self.data_dir))),
+            true => {
+                self.trip(&format_args!("{fatal}; {}", advice(&self.data_dir, self.log_partition.as_deref())))
+            }
             false => self.trip(fatal),
         }
     }

@@ -564,3 +564,14 @@ fn the_bounds_of_rotation_may_be_written_in_any_case() {
         parse(&["--enable-log-rotation", "--log-outputs=/l", json]).log.rotation.expect("rotation");
     assert_eq!((rotation.bytes_max, rotation.backups_max, rotation.local_time), (7 << 20, 3, true));
 }
+
+#[test]
+fn a_partition_for_the_log_is_given_as_any_flag_and_there_is_none_by_default() {
+    let device = "/dev/disk/by-partlabel/bramble-log";
+    assert_eq!(parse(&[]).log_partition, None);
+    let given = Some(PathBuf::from(device));
+    assert_eq!(parse(&["--log-partition", device]).log_partition, given);
+    assert_eq!(run(&["bramble"], &[("ETCD_LOG_PARTITION", device)]).0.log_partition, given);
+    let (_dir, path) = file(&format!("log-partition: {device}\n"));
+    assert_eq!(parse(&["--config-file", &path]).log_partition, given);
+}

@@ -168,6 +168,7 @@ fn space(sources: &Sources, config: &mut Config, notices: &mut Vec<Notice>) -> R
         Some("pi") => Profile::Pi,
         _ => Profile::Default,
     };
+    config.log_partition = text(sources, "log-partition").map(PathBuf::from);
     config.auto_compaction = auto_compaction(sources, config.profile)?;
     if let Some(batch) = number(sources, "compaction-batch-limit", 1, 1 << 30)? {
         config.compaction_batch = batch as usize;

@@ -16,6 +16,8 @@ pub struct Config {
     pub name: String,
     /// Where its data lives.
     pub data_dir: PathBuf,
+    /// The partition, or file, that its log lies on; `None` = in the data directory.
+    pub log_partition: Option<PathBuf>,
     /// Where clients are listened to (gRPC, and HTTP unless `listen_client_http` is not empty).
     pub listen_client: Vec<ListenUrl>,
     /// If not empty, HTTP (health, version) is served here and leaves the gRPC listeners.
@@ -219,6 +221,7 @@ impl Default for Config {
         Config {
             name: "default".into(),
             data_dir: PathBuf::from("default.bramble"),
+            log_partition: None,
             listen_client: vec![ListenUrl::localhost(2379)],
             listen_client_http: Vec::new(),
             listen_metrics: Vec::new(),

@@ -1,6 +1,6 @@
 //! Where the kernel tells of devices, of mounts and of this process.
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::device::BlockDevice;
@@ -46,8 +46,9 @@ impl Kernel {
     }
 }
 
-/// The number of the device under `path`: major and minor.
-fn number(path: &Path) -> Option<(u32, u32)> {
-    let number = fs::metadata(path).ok()?.dev();
+/// The number of the device under `path`, or of the one that `path` is: major and minor.
+pub(crate) fn number(path: &Path) -> Option<(u32, u32)> {
+    let found = fs::metadata(path).ok()?;
+    let number = if found.file_type().is_block_device() { found.rdev() } else { found.dev() };
     Some((rustix::fs::major(number), rustix::fs::minor(number)))
 }

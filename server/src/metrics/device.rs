@@ -12,10 +12,10 @@
 //! device/pre_eol_info    0x01 good, 0x02 80 % of the spare blocks are used, 0x03 90 %
 //! ```
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::families::{Kind, Scrape};
+use crate::media::kernel::number;
 
 /// The kernel counts in sectors of this size, whatever the device's is.
 const SECTOR_BYTES: u64 = 512;
@@ -59,10 +59,9 @@ pub(crate) struct DeviceWork {
 }
 
 impl Device {
-    /// The one that holds `path`.
+    /// The one that holds `path`, or that `path` is.
     pub(crate) fn under(path: &Path) -> Option<Device> {
-        let number = fs::metadata(path).ok()?.dev();
-        let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+        let (major, minor) = number(path)?;
         let link = PathBuf::from(format!("/sys/dev/block/{major}:{minor}"));
         let mut folder = fs::canonicalize(link).ok()?;
         if folder.join("partition").exists() {
@@ -121,32 +120,33 @@ impl Device {
         fs::read_to_string(self.folder.join(file)).ok()
     }
 
-    /// Says what it has done since the system was started.
-    pub(crate) fn tell(&self, scrape: &mut Scrape) {
-        let Some(counts) = self.counts() else { return };
-        let mut row = |name: &str, help: &str, value: Option<u64>| {
-            let rows = value.map(|value| ([self.name.as_str()], value as f64));
+    /// Says what devices have done since the system was started.
+    pub(crate) fn tell(devices: &[Device], scrape: &mut Scrape) {
+        let counted = devices.iter().filter_map(|device| Some((device.name(), device.counts()?)));
+        let counted: Vec<_> = counted.collect();
+        let mut row = |name: &str, help: &str, value: fn(&Counts) -> Option<u64>| {
+            let rows = counted.iter().filter_map(|(name, counts)| Some(([*name], value(counts)? as f64)));
             scrape.family(Kind::Counter, name, help, &["device"], rows);
         };
         row(
             "bramble_device_written_bytes_total",
             "Bytes written to the whole block device that holds the data, by everybody, since the system was started.",
-            Some(counts.written_sectors * SECTOR_BYTES),
+            |counts| Some(counts.written_sectors * SECTOR_BYTES),
         );
         row(
             "bramble_device_read_bytes_total",
             "Bytes read from the whole block device that holds the data, by everybody, since the system was started.",
-            Some(counts.read_sectors * SECTOR_BYTES),
+            |counts| Some(counts.read_sectors * SECTOR_BYTES),
         );
         row(
             "bramble_device_writes_total",
             "Write requests completed by the block device that holds the data.",
-            Some(counts.writes),
+            |counts| Some(counts.writes),
         );
         row(
             "bramble_device_flushes_total",
             "Flush requests completed by the block device that holds the data.",
-            counts.flushes,
+            |counts| counts.flushes,
         );
     }
 }
@@ -195,7 +195,7 @@ mod tests {
         let device = Device::at(&folder);
         let told = |device: &Device| {
             let mut scrape = Scrape::default();
-            device.tell(&mut scrape);
+            Device::tell(std::slice::from_ref(device), &mut scrape);
             scrape.into_families()
         };
         assert!(told(&device).is_empty());

@@ -1,6 +1,6 @@
 //! From settings to a running node.
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bramble_store::data_dir::DataDirError;
@@ -9,6 +9,7 @@ use bramble_store::disk::real::RealDisk;
 use bramble_store::engine::mem::Mem;
 use bramble_store::error::Fatal;
 use bramble_store::log::LogOptions;
+use bramble_store::log_place::PlaceError;
 use bramble_store::seams::{Clock, Entropy};
 use bramble_store::watch::HubOptions;
 
@@ -32,13 +33,18 @@ pub enum StartError {
     #[error(transparent)]
     Fatal(#[from] Fatal),
     /// Files are damaged.
-    #[error("{what}; {}", crate::failure::advice(data_dir))]
+    #[error("{what}; {}", crate::failure::advice(data_dir, log_partition.as_deref()))]
     Damaged {
         /** Which, and how. */
         what: String,
         /** The data directory. */
         data_dir: PathBuf,
+        /** The partition with its log, if that is not in it. */
+        log_partition: Option<PathBuf>,
     },
+    /// The log is not where it should be.
+    #[error(transparent)]
+    LogPlace(#[from] PlaceError),
     /// Consensus cannot start on what the log and the engine hold.
     #[error(transparent)]
     Raft(#[from] crate::raft::StartError),
@@ -58,14 +64,18 @@ pub enum StartError {
 
 impl StartError {
     /// The same; of damage with what to do.
-    pub(super) fn advised(self, data_dir: &Path) -> StartError {
+    pub(super) fn advised(self, config: &Config) -> StartError {
         let damaged = match &self {
             StartError::Fatal(fatal) => fatal.is_damage(),
             StartError::DataDir(error) => matches!(error, DataDirError::Damaged { .. }),
             _ => false,
         };
         match damaged {
-            true => StartError::Damaged { what: self.to_string(), data_dir: data_dir.to_owned() },
+            true => StartError::Damaged {
+                what: self.to_string(),
+                data_dir: config.data_dir.clone(),
+                log_partition: config.log_partition.clone(),
+            },
             false => self,
         }
     }
@@ -125,6 +135,12 @@ impl Builder {
     /// Where the data lives.
     pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.config.data_dir = dir.into();
+        self
+    }
+
+    /// Keeps the log on this partition instead of in the data directory.
+    pub fn log_partition(mut self, device: impl Into<PathBuf>) -> Self {
+        self.config.log_partition = Some(device.into());
         self
     }
 

@@ -65,7 +65,25 @@ pub(super) fn find(builder: &Builder, disk: &dyn Disk) -> Found {
     for warning in warnings::warnings(choice.kind, device.as_ref(), kernel.mount(dir).as_ref()) {
         tracing::warn!("{warning}");
     }
+    look_at_log_partition(builder, choice.kind, device.as_ref());
     Found { choice, device, kernel }
+}
+
+/// Says what is wrong with the device under the log, if it has a partition of its own.
+fn look_at_log_partition(builder: &Builder, kind: Media, data: Option<&BlockDevice>) {
+    let Some(partition) = &builder.config.log_partition else { return };
+    let Some(device) = builder.kernel.device(partition) else { return };
+    if data.is_some_and(|data| data.identity != device.identity) {
+        let (log, kind) = (&device.name, kind.word());
+        tracing::info!(
+            log,
+            kind,
+            "the log lies on another device; its frames, too, are for the kind of the data's"
+        );
+    }
+    for warning in warnings::warnings(kind, Some(&device), None) {
+        tracing::warn!("{warning}");
+    }
 }
 
 /// What an earlier start has found. Damaged, only what was measured is lost, and that can be measured again.

@@ -65,6 +65,13 @@ fn tell_identity(core: &Core, scrape: &mut Scrape) {
         &["kind", "source"],
         [([core.media.kind.word(), core.media.source.word()], 1.0)],
     );
+    scrape.family(
+        Kind::Gauge,
+        "bramble_log_partition_info",
+        "The partition that the log lies on, if it is not in the data directory.",
+        &["path"],
+        core.config.log_partition.iter().map(|path| ([path.display().to_string()], 1.0)),
+    );
 }
 
 fn tell_standing(core: &Core, standing: &Standing, scrape: &mut Scrape) {

@@ -11,6 +11,7 @@ use bramble_store::engine::Profile as EngineProfile;
 use bramble_store::engine::any::AnyEngine;
 use bramble_store::engine::rocks::{Rocks, RocksOptions};
 use bramble_store::log::{Log, LogOptions, Recovered};
+use bramble_store::log_place::{LogPlace, Making, PlaceError};
 use bramble_store::store::{self, Reader, Writer};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -71,7 +72,7 @@ pub(super) async fn start(builder: Builder) -> Result<Node, StartError> {
     let threads = builder.threads.clone();
     let opening = away(&*threads, move || match open(&builder, &counting) {
         Ok(opened) => Ok((opened, builder)),
-        Err(error) => Err(error.advised(&builder.config.data_dir)),
+        Err(error) => Err(error.advised(&builder.config)),
     });
     let panicked = || StartError::Thread(std::io::Error::other("it panicked while it opened the data"));
     let (opened, builder) = opening.await.ok_or_else(panicked)??;
@@ -96,6 +97,8 @@ fn open(builder: &Builder, metrics: &Metrics) -> Result<Opened, StartError> {
     let dir = DataDir::open(disk.clone(), &config.data_dir, new_ids)?;
     let media = media::find(builder, &*disk);
     let settings = media.choice.kind.settings();
+    // Before the engine: a directory that is not the partition's gets none.
+    let place = log_place(builder, disk, &dir, media.choice.kind)?;
     let engine = match &builder.storage {
         Storage::Given { engine, .. } => AnyEngine::from(engine.clone()),
         Storage::Directory => {
@@ -105,17 +108,40 @@ fn open(builder: &Builder, metrics: &Metrics) -> Result<Opened, StartError> {
         }
     };
     let (writer, reader) = store::open(engine)?;
-    let options = builder.log.clone().unwrap_or_else(|| log_options(media.choice.kind));
-    let log = Log::open(disk, &dir.log_path(), options)?;
+    let log = Log::open(place.disk, &place.dir, place.options)?;
     log.1.fits(writer.applied())?;
     let device = device(builder);
-    if let Some(device) = device.clone() {
-        metrics.add_source(move |scrape| device.tell(scrape));
-    }
+    let devices = devices(device.as_ref(), config);
+    metrics.add_source(move |scrape| Device::tell(&devices, scrape));
     if log.1.torn_frames > 0 {
         tracing::warn!(frames = log.1.torn_frames, "the log's last write was torn and has been cut off");
     }
     Ok(Opened { dir, writer, reader, log, media, device })
+}
+
+/// Where the log lies: in the data directory, or on the partition that is given for it.
+fn log_place(
+    builder: &Builder,
+    disk: Arc<dyn Disk>,
+    dir: &DataDir,
+    media: Media,
+) -> Result<LogPlace, PlaceError> {
+    let options = builder.log.clone().unwrap_or_else(|| log_options(media));
+    let device = builder.config.log_partition.as_deref();
+    let making = |device| (device, Making::with_id(builder.entropy.next_u64()));
+    let place = LogPlace::find(disk, dir, device.map(making), options)?;
+    if let Some(device) = device {
+        let (moved, segment_bytes) = (place.moved, place.options.segment_bytes);
+        tracing::info!(device = %device.display(), moved, segment_bytes, "the log lies on a partition of its own");
+    }
+    Ok(place)
+}
+
+/// Those whose work is told: of the data, and of the log if that is another.
+fn devices(data: Option<&Device>, config: &Config) -> Vec<Device> {
+    let of_log = config.log_partition.as_deref().and_then(Device::under);
+    let of_log = of_log.filter(|device| Some(device) != data);
+    data.cloned().into_iter().chain(of_log).collect()
 }
 
 /// The one that holds the data, if it can be seen.
@@ -183,7 +209,7 @@ async fn assemble(
     let Opened { dir, mut writer, reader, log, media: found, device } = opened;
     let timing = config.timing(found.choice.kind);
     writer.keep_answers(answers_at_once(config.profile));
-    let failure = Failure::new(&config.data_dir);
+    let failure = Failure::new(&config.data_dir).with_log_on(config.log_partition.as_deref());
     let sources = wear::Sources {
         disk: metrics.disk.clone(),
         log: metrics.log.clone(),
