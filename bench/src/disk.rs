@@ -1,4 +1,4 @@
-//! An ext4 on a loop device, and what the kernel counts of it.
+//! A loop device, with an ext4 on it or bare, and what the kernel counts of it.
 use std::fs::File;
 use std::io;
 use std::ops::Sub;
@@ -71,34 +71,50 @@ impl Device {
     }
 }
 
-/// A fresh ext4. Dropping it takes it down again.
+/// A fresh loop device, with an ext4 on it or bare. Dropping it takes it down again.
 pub struct Disk {
     device: String,
     dir: TempDir,
+    mounted: bool,
 }
 
 impl Disk {
-    /// Makes one of `bytes` in `within`, whose own disk it is as slow as.
+    /// Makes one of `bytes` in `within`, whose own disk it is as slow as, with an ext4.
     ///
     /// # Errors
     /// What the system refused.
     pub fn make(bytes: u64, within: &Path, mount_options: &str) -> Result<Disk, CardError> {
-        let dir =
-            tempfile::Builder::new().prefix("bramble-disk-").tempdir_in(within).map_err(doing("a folder"))?;
-        let image = dir.path().join("image");
-        File::create(&image).and_then(|file| file.set_len(bytes)).map_err(doing("the image"))?;
-        std::fs::create_dir(dir.path().join("files")).map_err(doing("files"))?;
-        let arguments = ["--find", "--show", "--direct-io=on"].map(Into::into);
-        let device = run("losetup", arguments.into_iter().chain([image.into_os_string()]))?;
-        let disk = Disk { device, dir };
-        let name = disk.device.trim_start_matches("/dev/");
-        let setting = format!("/sys/block/{name}/queue/write_cache");
-        std::fs::write(&setting, "write back").map_err(doing(setting))?;
+        let mut disk = Disk::bare(bytes, within)?;
+        std::fs::create_dir(disk.files()).map_err(doing("files"))?;
         run("mkfs.ext4", ["-q", "-F", "-b", "4096", "-E", "nodiscard,lazy_itable_init=0", &disk.device])?;
         let files = disk.files();
         let options = if mount_options.is_empty() { "defaults" } else { mount_options };
         run("mount", ["-o", options, &disk.device, &files.to_string_lossy()])?;
+        disk.mounted = true;
         Ok(disk)
+    }
+
+    /// Makes one of `bytes` in `within` with nothing on it but zeros.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn bare(bytes: u64, within: &Path) -> Result<Disk, CardError> {
+        let dir =
+            tempfile::Builder::new().prefix("bramble-disk-").tempdir_in(within).map_err(doing("a folder"))?;
+        let image = dir.path().join("image");
+        File::create(&image).and_then(|file| file.set_len(bytes)).map_err(doing("the image"))?;
+        let arguments = ["--find", "--show", "--direct-io=on"].map(Into::into);
+        let device = run("losetup", arguments.into_iter().chain([image.into_os_string()]))?;
+        let disk = Disk { device, dir, mounted: false };
+        let name = disk.device.trim_start_matches("/dev/");
+        let setting = format!("/sys/block/{name}/queue/write_cache");
+        std::fs::write(&setting, "write back").map_err(doing(setting))?;
+        Ok(disk)
+    }
+
+    /// The device's file.
+    pub fn path(&self) -> &Path {
+        Path::new(&self.device)
     }
 
     /// Where its files are.
@@ -116,7 +132,7 @@ impl Drop for Disk {
     fn drop(&mut self) {
         // Processes that were just ended may hold it for a moment.
         for _ in 0..200 {
-            if run("umount", [self.files()]).is_ok() {
+            if !self.mounted || run("umount", [self.files()]).is_ok() {
                 break;
             }
             std::thread::sleep(Duration::from_millis(25));

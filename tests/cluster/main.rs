@@ -5,6 +5,7 @@ mod budget;
 mod clock;
 mod data_dir;
 mod load;
+mod log_partition;
 mod repair;
 mod slow_log;
 mod start_stop;
