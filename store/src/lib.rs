@@ -21,6 +21,7 @@ pub mod mvcc;
 #[cfg(feature = "rocks")]
 pub mod repair;
 pub mod seams;
+pub mod snapshot;
 mod state;
 pub mod store;
 pub mod types;
