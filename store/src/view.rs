@@ -65,6 +65,11 @@ impl<V: Read> ReadView<V> {
         self.published.facts.floor
     }
 
+    /// Whether all that the compaction floor lets go of is erased.
+    pub(crate) fn is_scrubbed(&self) -> bool {
+        self.published.facts.scrub.is_done()
+    }
+
     /// The last entry applied to it.
     pub fn applied(&self) -> Option<LogId> {
         self.published.facts.applied

@@ -124,7 +124,8 @@ async fn a_log_moves_to_a_partition_and_survives_there() {
 
 /// Waits until nobody has written to the disk for a while: zeros are filled in behind the first answers.
 fn wait_until_quiet(disk: &Disk) -> Asked {
-    let (deadline, mut last) = (Instant::now() + PATIENCE, (disk.device().asked().expect("counted"), Instant::now()));
+    let (deadline, mut last) =
+        (Instant::now() + PATIENCE, (disk.device().asked().expect("counted"), Instant::now()));
     while last.1.elapsed() < Duration::from_millis(500) {
         assert!(Instant::now() < deadline, "it is never quiet");
         std::thread::sleep(Duration::from_millis(20));

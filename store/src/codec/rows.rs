@@ -34,6 +34,7 @@ pub(crate) mod table {
 }
 
 const TOMBSTONE_MARK: u8 = b't';
+const ETCD_BETWEEN: u8 = b'_';
 const REVISION_BYTES: usize = 16;
 const KEY_END: [u8; 2] = [0, 1];
 const ZERO_INSIDE: [u8; 2] = [0, 0xff];
@@ -59,6 +60,26 @@ pub(crate) fn parse_rev_row(row: &[u8]) -> Option<(Revision, bool)> {
     let main = i64::from_be_bytes(row[..8].try_into().ok()?);
     let sub = i64::from_be_bytes(row[8..16].try_into().ok()?);
     Some((Revision { main, sub }, tombstone))
+}
+
+/// What etcd calls a version in its own file: the same with a `_` between the two.
+pub(crate) fn etcd_name(at: Revision, tombstone: bool) -> Vec<u8> {
+    let mark: &[u8] = if tombstone { &[TOMBSTONE_MARK] } else { b"" };
+    [&at.main.to_be_bytes()[..], &[ETCD_BETWEEN], &at.sub.to_be_bytes(), mark].concat()
+}
+
+/// The version that etcd calls so, and whether it is a tombstone.
+pub(crate) fn parse_etcd_name(name: &[u8]) -> Option<(Revision, bool)> {
+    let (main, rest) = name.split_first_chunk::<8>()?;
+    let rest = rest.strip_prefix(&[ETCD_BETWEEN])?;
+    let (sub, mark) = rest.split_first_chunk::<8>()?;
+    let tombstone = match mark {
+        [] => false,
+        [TOMBSTONE_MARK] => true,
+        _ => return None,
+    };
+    let at = Revision { main: i64::from_be_bytes(*main), sub: i64::from_be_bytes(*sub) };
+    (at.main >= 0 && at.sub >= 0).then_some((at, tombstone))
 }
 
 /// The row of a live key.
@@ -267,5 +288,12 @@ mod tests {
         assert_eq!(parse_rev_row(b"short"), None);
         assert_eq!(split_older_row(b"oa\0\x01 sixteen bytes"), None, "too short for a revision");
         assert_eq!(split_older_row(b"o89abcdef0123456"), None, "a revision and no key");
+        assert_eq!(parse_etcd_name(&etcd_name(at, false)), Some((at, false)));
+        assert_eq!(parse_etcd_name(&etcd_name(at, true)), Some((at, true)));
+        for name in
+            [&b"12345678-12345678"[..], b"12345678_12345678x", b"12345678_1234567", b"\xff2345678_12345678"]
+        {
+            assert_eq!(parse_etcd_name(name), None);
+        }
     }
 }

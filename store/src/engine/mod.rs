@@ -9,6 +9,7 @@
 //!
 //! `mem` keeps everything in memory and models the flush; `rocks` is RocksDB with its own WAL off.
 pub mod any;
+pub(crate) mod bulk;
 pub mod mem;
 #[cfg(feature = "rocks")]
 pub mod rocks;

@@ -64,6 +64,15 @@ impl Progress {
     }
 }
 
+/// Whether a version is still there when all that goes at a floor is gone.
+pub(crate) fn outlives<R: Read>(rows: &R, key: &[u8], at: Revision, floor: i64) -> Result<bool, Fatal> {
+    if at.main >= floor {
+        return Ok(true);
+    }
+    let newest = Versions::of(rows).find(key, floor)?;
+    Ok(newest.is_some_and(|newest| newest.at == at && newest.is_live()))
+}
+
 /// A row of history, as far as erasing cares.
 struct Row {
     at: Revision,

@@ -9,7 +9,7 @@ use super::history::{Version, Versions};
 use super::moment::Moment;
 use super::room::{Cut, Going, Room};
 use crate::codec::peek_key_value;
-use crate::codec::rows::parse_rev_row;
+use crate::codec::rows::{etcd_name, parse_rev_row};
 use crate::engine::{Cursor, Family, Read};
 use crate::error::{Fatal, ReadError, Refusal};
 use crate::types::{KeyRange, Revision};
@@ -97,10 +97,4 @@ fn is_kept<R: Read>(
         version = versions.older()?;
     }
     Ok(true)
-}
-
-/// What etcd calls a version in its own file.
-fn etcd_name(at: Revision, tombstone: bool) -> Vec<u8> {
-    let mark: &[u8] = if tombstone { b"t" } else { b"" };
-    [&at.main.to_be_bytes()[..], b"_", &at.sub.to_be_bytes(), mark].concat()
 }

@@ -25,7 +25,7 @@ mod room;
 mod txn;
 mod write;
 
-pub(crate) use compaction::{Progress, check_floor, scrub};
+pub(crate) use compaction::{Progress, check_floor, outlives, scrub};
 pub(crate) use moment::Moment;
 pub use page::{Page, PageRequest};
 pub use room::Room;

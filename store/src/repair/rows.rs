@@ -8,18 +8,15 @@
 use bytes::Bytes;
 
 use crate::codec::rows::{
-    VersionRow, decode_newest, encode_newest, key_of_newest, lease_key_row, lease_row, meta_row, newest_row,
-    older_row, parse_rev_row, rev_row, table,
+    VersionRow, decode_newest, key_of_newest, lease_key_row, lease_row, meta_row, parse_rev_row, rev_row,
+    table,
 };
 use crate::codec::{decode_key_value, peek_key_value};
-use crate::engine::staged::Staged;
+use crate::engine::bulk::Bulk;
 use crate::engine::{Cursor, Engine, Family, Read};
 use crate::error::Fatal;
 use crate::facts::Facts;
 use crate::types::{LeaseId, LogId, Revision};
-
-/// Bytes of rows written together.
-const BATCH_BYTES: usize = 1 << 20;
 
 /// Rows of `idx` that nothing else says.
 const OWN_TABLES: [(u8, &str); 5] = [
@@ -99,7 +96,7 @@ pub(super) fn look<R: Read>(rows: &R) -> Readable {
 
 /// Makes the state in `to`, which is empty, from what can be read.
 pub(super) fn copy<R: Read, E: Engine>(rows: &R, to: &E) -> Result<(), Fatal> {
-    let mut out = Out::into(to);
+    let mut out = Bulk::into(to);
     for (table, _) in OWN_TABLES {
         each_of(rows, table, |row, value| {
             // Fences are counted anew.
@@ -121,7 +118,7 @@ pub(super) fn copy<R: Read, E: Engine>(rows: &R, to: &E) -> Result<(), Fatal> {
             }
         };
         out.put_version(&key, at, &version)?;
-        out.put(Family::Rev, rev_row(at, tombstone).into(), record)
+        out.put(Family::Rev, rev_row(at, tombstone), record)
     })?;
     out.write()?;
     attach(&mut out)?;
@@ -129,8 +126,8 @@ pub(super) fn copy<R: Read, E: Engine>(rows: &R, to: &E) -> Result<(), Fatal> {
 }
 
 /// Hangs the keys on their leases again: a key's newest version says on which.
-fn attach<E: Engine>(out: &mut Out<'_, E>) -> Result<(), Fatal> {
-    let view = out.to.view();
+fn attach<E: Engine>(out: &mut Bulk<'_, E>) -> Result<(), Fatal> {
+    let view = out.engine.view();
     let gone = each_of(&view, table::KEYS, |row, value| {
         let unreadable = || Fatal::Inconsistent(format!("version row {row:02x?} cannot be read"));
         let key = key_of_newest(row).ok_or_else(unreadable)?;
@@ -139,50 +136,9 @@ fn attach<E: Engine>(out: &mut Out<'_, E>) -> Result<(), Fatal> {
         if lease == LeaseId::NONE || view.get(Family::Idx, &lease_row(lease))?.is_none() {
             return Ok(());
         }
-        out.put(Family::Idx, lease_key_row(lease, key).into(), Bytes::new())
+        out.put(Family::Idx, lease_key_row(lease, key), Bytes::new())
     })?;
     gone.map_or(Ok(()), Err)
-}
-
-struct Out<'a, E: Engine> {
-    to: &'a E,
-    rows: Staged<E::View>,
-    bytes: usize,
-}
-
-impl<'a, E: Engine> Out<'a, E> {
-    fn into(to: &'a E) -> Self {
-        Out { to, rows: Staged::new(to.view()), bytes: 0 }
-    }
-
-    fn put(&mut self, family: Family, key: Bytes, value: Bytes) -> Result<(), Fatal> {
-        self.bytes += key.len() + value.len();
-        self.rows.put(family, key, value);
-        if self.bytes >= BATCH_BYTES { self.write() } else { Ok(()) }
-    }
-
-    /// The rows of a version of a key; the one before it is an older one from now on.
-    fn put_version(&mut self, key: &[u8], at: Revision, version: &VersionRow) -> Result<(), Fatal> {
-        let newest = Bytes::from(newest_row(key));
-        if let Some(value) = self.rows.get(Family::Idx, &newest)? {
-            let unreadable = || Fatal::Inconsistent(format!("version row {newest:02x?} cannot be read"));
-            let (at, replaced) = decode_newest(&value).ok_or_else(unreadable)?;
-            self.put(Family::Idx, older_row(key, at).into(), replaced.encode().into())?;
-        }
-        if *version == VersionRow::TOMBSTONE {
-            self.rows.delete(Family::Idx, newest);
-            return self.put(Family::Idx, older_row(key, at).into(), version.encode().into());
-        }
-        self.put(Family::Idx, newest, encode_newest(at, version).into())
-    }
-
-    fn write(&mut self) -> Result<(), Fatal> {
-        self.bytes = 0;
-        let rows = std::mem::replace(&mut self.rows, Staged::new(self.to.view()));
-        self.to.write(rows.into_batch())?;
-        self.rows = Staged::new(self.to.view());
-        Ok(())
-    }
 }
 
 /// Calls `each` with the rows of a table that can be reached from either end. What kept it from reaching
