@@ -6,19 +6,24 @@
 //! IDENTITY  cluster, member and instance id, with a checksum
 //! log/      the ring of segments
 //! engine/   the engine's files
+//! IMPORT    while an import fills it: see `begun`
 //! REPAIR    while a repair puts new files in the place of damaged ones: see `repair`
 //! MEDIA     what the device was found to be, when somebody has found out: see [`note`]
 //! PLACE     where the log lies, when it is not in log/: see [`crate::log_place`]
 //! ```
 //! Invariants: FORMAT and IDENTITY appear whole or not at all (written beside, synced, renamed, the
-//! directory synced) and never change; nothing else is made before them, so a first start that was
-//! cut short is told from a directory that lost its identity.
+//! directory synced) and never change, except that an imported directory is nobody's until it is opened for
+//! the first time; nothing else is made before them, so a first start that was cut short is told from a
+//! directory that lost its identity.
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{Disk, LockError, LockGuard, Open};
 
+/// For an import, which makes the engine's files.
+#[cfg(feature = "rocks")]
+pub(crate) mod begun;
 /// For a repair, which knows the engine's files.
 #[cfg(feature = "rocks")]
 pub(crate) mod held;
@@ -27,6 +32,8 @@ pub mod note;
 /// The format of data directories this version makes, and the newest it opens.
 pub const FORMAT: u32 = 1;
 
+/// There while an import fills the directory: what else is there is worth nothing yet.
+const IMPORT: &str = "IMPORT";
 /// There while a repair moves files, so that nobody takes the half for a whole.
 pub(crate) const REPAIR: &str = "REPAIR";
 
@@ -43,6 +50,11 @@ pub struct Ids {
     pub member: u64,
     /// This directory: a wiped card comes back with another one and cannot vote as its old self.
     pub instance: u64,
+}
+
+impl Ids {
+    /// Those of an imported directory that nobody has opened: it belongs to the first who does.
+    pub(crate) const NOBODY: Ids = Ids { cluster: 0, member: 0, instance: 1 };
 }
 
 /// Why a data directory was not opened, and what to do.
@@ -119,6 +131,20 @@ pub enum DataDirError {
         /** The path. */
         path: PathBuf,
     },
+    /// It is not empty.
+    #[error("{path} is not empty: it holds {name}; import into an empty directory, or a new one")]
+    NotEmpty {
+        /** The directory. */
+        path: PathBuf,
+        /** A name in it. */
+        name: String,
+    },
+    /// An import was cut short.
+    #[error("an import into {path} was cut short: run the same `bramblectl import` again, it begins anew")]
+    Unimported {
+        /** The directory. */
+        path: PathBuf,
+    },
     /// A repair was cut short.
     #[error(
         "a repair of {path} was cut short: run `bramblectl repair --data-dir {path}` to finish it; \
@@ -183,6 +209,9 @@ impl DataDir {
         let names = disk.list(path).map_err(failed("list", path))?;
         let has = |name: &str| names.iter().any(|n| n == name);
         let has_data = has("log") || has("engine");
+        if has(IMPORT) {
+            return Err(DataDirError::Unimported { path: path.to_owned() });
+        }
         if has(REPAIR) {
             return Err(DataDirError::Unrepaired { path: path.to_owned() });
         }
@@ -202,7 +231,11 @@ impl DataDir {
         if fresh {
             write_whole(&*disk, path, "IDENTITY", &identity_text(new_ids))?;
         }
-        let ids = read_identity(&*disk, &path.join("IDENTITY"))?;
+        let mut ids = read_identity(&*disk, &path.join("IDENTITY"))?;
+        if ids == Ids::NOBODY {
+            write_whole(&*disk, path, "IDENTITY", &identity_text(new_ids))?;
+            ids = new_ids;
+        }
         // Also after a start that was killed between a rename and its sync.
         disk.sync_dir(path).map_err(failed("sync", path))?;
         Ok(DataDir { path: path.to_owned(), ids, fresh, _lock: lock })
@@ -252,7 +285,7 @@ fn make_directories(disk: &dyn Disk, path: &Path) -> Result<(), DataDirError> {
 }
 
 fn refuse_foreign(path: &Path, names: &[String]) -> Result<(), DataDirError> {
-    const OURS: [&str; 13] = [
+    const OURS: [&str; 15] = [
         "LOCK",
         "FORMAT",
         "IDENTITY",
@@ -260,6 +293,8 @@ fn refuse_foreign(path: &Path, names: &[String]) -> Result<(), DataDirError> {
         "IDENTITY.new",
         "log",
         "engine",
+        IMPORT,
+        "IMPORT.new",
         REPAIR,
         "repair.new",
         note::MEDIA,

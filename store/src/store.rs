@@ -241,6 +241,19 @@ impl<E: Engine> Writer<E> {
         self.write(rows, facts)
     }
 
+    /// Gives an imported state, which has none, its first membership: as if the last entry had brought it.
+    ///
+    /// # Errors
+    /// `Fatal`.
+    pub fn begin_membership(&mut self, membership: Bytes) -> Result<(), Fatal> {
+        assert!(self.facts.membership.is_none(), "a membership is replaced by entries only");
+        let applied = self.facts.applied.expect("an imported state says behind which entry it goes on");
+        let facts = Facts { membership: Some((applied, membership)), ..self.facts.clone() };
+        let mut rows = self.staged();
+        facts.stage(&mut rows, &self.facts);
+        self.write(rows, facts)
+    }
+
     /// Applies a group of entries in one engine batch, and publishes the state after it.
     ///
     /// # Errors

@@ -1,11 +1,12 @@
 //! `bramblectl`: look after Bramble members.
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bramble_store::repair::RepairError;
 use bramble_tools::client::Connection;
 use bramble_tools::repair::{self, Told};
-use bramble_tools::status;
+use bramble_tools::{import, status};
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Look after Bramble members. Speaks etcd's v3 API, so etcd members answer too.
@@ -25,6 +26,24 @@ struct Line {
 enum Command {
     /// What each endpoint says of itself; exit code 1 when one does not answer or reports an error
     Status,
+    /// Makes a data directory from a snapshot of etcd (`etcdctl snapshot save`), or of Bramble
+    Import {
+        /// The snapshot
+        file: PathBuf,
+        /// Where the data goes: a directory that is missing or empty
+        #[arg(long, env = "ETCD_DATA_DIR")]
+        data_dir: PathBuf,
+        /// How much higher revisions go on; everything before is compacted, so that whoever watched the old
+        /// cluster is told to begin anew
+        #[arg(long, default_value_t = import::RAISE, value_parser = clap::value_parser!(i64).range(1..))]
+        bump_revision: i64,
+        /// Keeps revisions and history as they are: for a copy beside the old cluster, never in its place
+        #[arg(long, conflicts_with = "bump_revision")]
+        keep_revisions: bool,
+        /// Takes a file without a SHA-256 behind it, such as a copy of etcd's own (member/snap/db)
+        #[arg(long)]
+        skip_hash_check: bool,
+    },
     /// Shows what is damaged in a data directory and what a repair would lose; repairs with --accept-loss.
     /// Exit code 0: nothing is damaged, or it is repaired; 1: it cannot be; 3: damaged, nothing was done
     Repair {
@@ -51,10 +70,28 @@ async fn main() -> ExitCode {
     let line = Line::parse();
     match line.command {
         Command::Status => show_status(&line.connection, line.output).await,
+        Command::Import { file, data_dir, bump_revision, keep_revisions, skip_hash_check } => {
+            let raise = if keep_revisions { 0 } else { bump_revision };
+            match import::run(&file, &data_dir, raise, skip_hash_check) {
+                Ok(told) => {
+                    match line.output {
+                        Output::Text => print!("{}", told.text()),
+                        Output::Json => println!("{}", told.json()),
+                    }
+                    ExitCode::SUCCESS
+                }
+                Err(error) => failed(&error),
+            }
+        }
         Command::Repair { data_dir, log_partition, accept_loss } => {
             repair(repair::run(&data_dir, log_partition.as_deref(), accept_loss), line.output)
         }
     }
+}
+
+fn failed(error: &dyn Display) -> ExitCode {
+    eprintln!("Error: {error}");
+    ExitCode::FAILURE
 }
 
 fn repair(done: Result<Told, RepairError>, output: Output) -> ExitCode {
@@ -69,10 +106,7 @@ fn repair(done: Result<Told, RepairError>, output: Output) -> ExitCode {
                 Told::Whole { .. } | Told::Repaired { .. } => ExitCode::SUCCESS,
             }
         }
-        Err(error) => {
-            eprintln!("Error: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
 }
 

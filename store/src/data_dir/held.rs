@@ -2,8 +2,8 @@
 use std::path::Path;
 
 use super::{
-    DataDirError, FORMAT, FORMAT_WORDS, Ids, check_format, failed, identity_text, ids_of, read_identity,
-    refuse_foreign, take_lock, write_whole,
+    DataDirError, FORMAT, FORMAT_WORDS, IMPORT, Ids, check_format, failed, identity_text, ids_of,
+    read_identity, refuse_foreign, take_lock, write_whole,
 };
 use crate::disk::{Disk, LockGuard};
 
@@ -24,6 +24,9 @@ impl Held {
     pub(crate) fn take(disk: &dyn Disk, path: &Path) -> Result<Held, DataDirError> {
         let names = disk.list(path).map_err(failed("list", path))?;
         refuse_foreign(path, &names)?;
+        if names.iter().any(|name| name == IMPORT) {
+            return Err(DataDirError::Unimported { path: path.to_owned() });
+        }
         let lock = take_lock(disk, path)?;
         Held::read(disk, path, lock)
     }

@@ -14,12 +14,17 @@
 //! snapshot is the database and, behind it, its SHA-256 (32 bytes). The length of a database is a multiple of
 //! 512, so one is told from the other by their lengths.
 mod attach;
+/// Into files, which need the durable engine.
+#[cfg(feature = "rocks")]
+mod directory;
 mod export;
 mod import;
 mod records;
 mod tables;
 mod trailer;
 
+#[cfg(feature = "rocks")]
+pub use directory::{DirectoryError, ImportOptions, import_file};
 pub use export::{Export, ExportError, Step};
 pub use import::{Given, ImportError, Imported, LeftOut, import};
 pub use trailer::{TrailerError, check_trailer, has_trailer};
