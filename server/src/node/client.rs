@@ -30,6 +30,7 @@ use super::leases::{self, Renewal, ttl_min_s};
 pub use super::maintenance::Alarm;
 pub use super::range_stream::{RangeChunk, RangeEndOfStream, RangeStream};
 use super::reads::Size;
+pub use super::snapshots::{Blob, SnapshotStream};
 pub use super::streams::{WatchRequests, WatchResponses, WatchStream};
 pub use super::users::NewPassword;
 use super::{members, status};

@@ -29,6 +29,7 @@ use super::leases::LeaseClock;
 use super::outbox::Backlog;
 use super::pump;
 use super::reads;
+use super::snapshots::Snapshots;
 use super::space::Space;
 use super::waiters::{Settled, Waiters};
 use crate::auth::passwords::Passwords;
@@ -103,6 +104,7 @@ pub(super) struct Core {
     pub(super) desks: Desks,
     /// Reads of the whole history at once: one.
     pub(super) scans: Desks,
+    pub(super) snapshots: Snapshots,
     pub(super) budget: Arc<Budget>,
     /// Of the callers in this process.
     pub(super) own_share: Arc<Share>,
@@ -142,6 +144,7 @@ impl Core {
     /// Lets go of the engine; requests are refused from now on, and reads that go on are ended.
     pub(super) fn close_state(&self) {
         self.closed.cancel();
+        self.snapshots.close();
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 

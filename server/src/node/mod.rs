@@ -54,6 +54,7 @@ mod reads;
 mod scrape;
 pub mod seams;
 mod sessions;
+mod snapshots;
 mod space;
 mod start;
 mod status;

@@ -29,6 +29,7 @@ use super::media::{self, Found};
 use super::outbox::Backlog;
 use super::pump::{self, Feed, Pump};
 use super::reads;
+use super::snapshots::Snapshots;
 use super::space::{self, RESERVE_BYTES, Space};
 use super::waiters::Waiters;
 use super::{Node, Parts, compactor, ids, scrape};
@@ -40,7 +41,7 @@ use crate::http::access::Access;
 use crate::http::listen::{Apps, Listeners};
 use crate::media::Media;
 use crate::metrics::{ApplyMeter, Device, MeteredDisk, Metrics};
-use crate::raft::members::{Members, Peer};
+use crate::raft::members::{self, Members, Peer};
 use crate::raft::{self, Consensus, Occasion};
 use crate::threads::{Sender, away, queue};
 use crate::wear::{self, Wear};
@@ -220,7 +221,12 @@ async fn assemble(
     };
     let medium = wear::Medium { media: found.choice.kind, endurance_bytes: config.card_endurance_bytes };
     let wear = Arc::new(Wear::begin(sources, medium, log.1.note.as_ref()));
-    let (ids, view) = (dir.ids(), reader.view());
+    let ids = dir.ids();
+    // Imported: nobody's cluster until now. Lost with the engine's memory, it is made again.
+    if writer.applied().is_some() && reader.view().membership().is_none() {
+        writer.begin_membership(members::encode(&first_members(&config, ids, &client_urls)))?;
+    }
+    let view = reader.view();
     let (applied, membership) = (writer.applied(), view.membership().cloned());
     drop(view);
     let flusher = writer.flusher();
@@ -340,6 +346,7 @@ async fn assemble(
         in_flight: Arc::new(Semaphore::new((found.choice.kind.settings().in_flight_bytes >> 10) as usize)),
         desks,
         scans,
+        snapshots: Snapshots::default(),
         own_share: budget.in_process(),
         backlog: Backlog::new(profile),
         budget,

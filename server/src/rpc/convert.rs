@@ -29,8 +29,9 @@ use tonic::Status;
 
 use super::status;
 use crate::node::client::{
-    Alarm, Answer, Consistency, Header, LeaderKey, Member, RangeChunk, WatchCreate, WatchResponse,
+    Alarm, Answer, Blob, Consistency, Header, LeaderKey, Member, RangeChunk, WatchCreate, WatchResponse,
 };
+use crate::version;
 
 // ---- requests ----
 
@@ -241,6 +242,16 @@ pub fn range_chunk(chunk: RangeChunk) -> pb::RangeStreamResponse {
         }
     };
     pb::RangeStreamResponse { range_response: Some(range_response) }
+}
+
+/// A part of a snapshot.
+pub fn snapshot_blob(blob: Blob) -> pb::SnapshotResponse {
+    pb::SnapshotResponse {
+        header: None,
+        remaining_bytes: blob.remaining,
+        blob: blob.bytes,
+        version: version::ETCD_STORAGE.to_owned(),
+    }
 }
 
 /// Answer of a put.

@@ -1,12 +1,15 @@
-//! Alarm, Status, Hash, HashKV, Defragment, MoveLeader, Downgrade.
+//! Alarm, Status, Hash, HashKV, Defragment, Snapshot, MoveLeader, Downgrade.
+use std::pin::Pin;
+
 use bramble_proto::etcdserverpb as pb;
 use bramble_proto::etcdserverpb::alarm_request::AlarmAction;
 use bramble_proto::etcdserverpb::downgrade_request::DowngradeAction;
 use bramble_proto::etcdserverpb::maintenance_server::Maintenance;
 use bramble_store::command::AlarmChange;
+use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
-use super::{convert, open, status, unserved};
+use super::{convert, leaderless, open, status};
 use crate::node::client::{Alarm, Answer, Caller, Client};
 use crate::version;
 
@@ -124,13 +127,26 @@ impl Maintenance for Service {
         }))
     }
 
-    type SnapshotStream = tokio_stream::Empty<Result<pb::SnapshotResponse, Status>>;
+    type SnapshotStream = Pin<Box<dyn Stream<Item = Result<pb::SnapshotResponse, Status>> + Send>>;
 
+    /// The answers have no header, as in etcd.
     async fn snapshot(
         &self,
-        _request: Request<pb::SnapshotRequest>,
+        request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(unserved("Maintenance.Snapshot"))
+        let (caller, _) = open(request)?;
+        let blobs = self.client.snapshot(&caller).await.map_err(status::of)?;
+        let leaderless = leaderless(&self.client, &caller);
+        let answers = stream::unfold(Some((blobs, leaderless)), |open| async {
+            let (mut blobs, mut leaderless) = open?;
+            let blob = tokio::select! {
+                blob = blobs.next() => blob?.map(convert::snapshot_blob).map_err(status::of),
+                () = &mut leaderless => Err(status::no_leader()),
+            };
+            let goes_on = blob.is_ok();
+            Some((blob, goes_on.then_some((blobs, leaderless))))
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     /// The answer has no header, as in etcd.
