@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 mod banner;
+mod cgroup;
 mod logging;
 
 /// A stop that takes longer is ended: what was acknowledged is on the disk anyway.
@@ -29,7 +30,10 @@ fn main() -> ExitCode {
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
-        Ok(Invocation::Run(config, notices)) => run(&config, &notices),
+        Ok(Invocation::Run(mut config, mut notices)) => {
+            notices.extend(cgroup::apply(&mut config));
+            run(&config, &notices)
+        }
         Err(error) => {
             eprintln!("bramble: {error}");
             ExitCode::from(error.exit_code())

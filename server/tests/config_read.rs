@@ -163,6 +163,8 @@ fn a_wrong_command_line_ends_with_etcds_status() {
         ),
         (&["--quota-backend-bytes=lots"], "a whole number", 2),
         (&["--card-endurance=lots"], "such as 10TB or 64GiB", 2),
+        (&["--memory-max=64MiB"], "80 MiB or more: with less there is no room for clients", 2),
+        (&["--memory-max=96"], "such as 10TB or 64GiB", 2),
         (&["--config-file=/nonexistent/etcd.yml"], "/nonexistent/etcd.yml", 1),
     ];
     for (argv, part, status) in cases {
@@ -410,6 +412,16 @@ fn an_endurance_is_bytes_with_a_unit() {
     assert_eq!(config.card_endurance_bytes, Some(2_000_000_000_000));
     let (_dir, path) = file("card-endurance: 3TB\n");
     assert_eq!(parse(&["--config-file", &path]).card_endurance_bytes, Some(3_000_000_000_000));
+}
+
+#[test]
+fn a_ceiling_of_memory_is_given_in_three_ways() {
+    assert_eq!(parse(&[]).memory_max_bytes, None);
+    assert_eq!(parse(&["--memory-max=96MiB"]).memory_max_bytes, Some(96 << 20));
+    let (config, _) = run(&["bramble"], &[("ETCD_MEMORY_MAX", "80MiB")]);
+    assert_eq!(config.memory_max_bytes, Some(80 << 20));
+    let (_dir, path) = file("memory-max: 1GiB\n");
+    assert_eq!(parse(&["--config-file", &path]).memory_max_bytes, Some(1 << 30));
 }
 
 #[test]

@@ -8,5 +8,6 @@ mod load;
 mod log_partition;
 mod repair;
 mod slow_log;
+mod small_memory;
 mod start_stop;
 mod watch_streams;

@@ -6,6 +6,7 @@
 //! everything is required.
 
 pub mod certs;
+pub mod cgroup;
 pub mod chance;
 pub mod history;
 pub mod process;

@@ -42,6 +42,7 @@ pub struct Setup {
     scratch_in: Option<&'static str>,
     arguments: Vec<String>,
     environment: Vec<(&'static str, String)>,
+    cgroup: Option<PathBuf>,
 }
 
 impl Setup {
@@ -57,7 +58,16 @@ impl Setup {
 
     fn of(kind: Kind, program: PathBuf) -> Self {
         let (arguments, environment) = (Vec::new(), Vec::new());
-        Setup { kind, program, scheme: "http", data_dir: None, scratch_in: None, arguments, environment }
+        Setup {
+            kind,
+            program,
+            scheme: "http",
+            data_dir: None,
+            scratch_in: None,
+            arguments,
+            environment,
+            cgroup: None,
+        }
     }
 
     /// One more argument.
@@ -82,6 +92,20 @@ impl Setup {
     pub fn data_dir(mut self, dir: &Path) -> Self {
         self.data_dir = Some(dir.to_path_buf());
         self
+    }
+
+    /// Starts it in this cgroup, so that it finds itself there.
+    pub fn in_cgroup(mut self, folder: &Path) -> Self {
+        self.cgroup = Some(folder.to_path_buf());
+        self
+    }
+
+    /// The program, by way of a shell that goes into the cgroup and then becomes it.
+    fn command(&self) -> Command {
+        let Some(folder) = &self.cgroup else { return Command::new(&self.program) };
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(folder).arg(&self.program);
+        command
     }
 
     /// Keeps its fresh directory in memory, where this machine has room: a comparison of answers waits for
@@ -123,7 +147,8 @@ impl Setup {
         let peer_url = format!("http://127.0.0.1:{peer}");
         let output = File::create(&log).expect("a log file");
         let alone = NO_PORT_IS_TRIED.lock().unwrap_or_else(PoisonError::into_inner);
-        let child = Command::new(&self.program)
+        let child = self
+            .command()
             .args(["--name", "n1", "--data-dir"])
             .arg(&data_dir)
             .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])

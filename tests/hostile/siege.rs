@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bramble_server::config::Profile;
-use bramble_server::node::budget::resident_max;
+use bramble_server::node::memory::resident_max;
 use bramble_tests::process::{Server, Setup};
 use tokio::runtime::Runtime;
 

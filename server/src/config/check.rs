@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::error::ConfigError;
 use super::gates;
 use super::settings::{
-    AutoCompaction, ClientTls, Config, MetricsDetail, Profile, QUOTA_BYTES_DEFAULT,
+    AutoCompaction, ClientTls, Config, MEMORY_MIN_BYTES, MetricsDetail, Profile, QUOTA_BYTES_DEFAULT,
     QUOTA_BYTES_SUGGESTED_MAX, TlsVersion,
 };
 use super::sources::{Given, Notice, Sources};
@@ -169,6 +169,7 @@ fn space(sources: &Sources, config: &mut Config, notices: &mut Vec<Notice>) -> R
         _ => Profile::Default,
     };
     config.log_partition = text(sources, "log-partition").map(PathBuf::from);
+    config.memory_max_bytes = memory_max(sources)?;
     config.auto_compaction = auto_compaction(sources, config.profile)?;
     if let Some(batch) = number(sources, "compaction-batch-limit", 1, 1 << 30)? {
         config.compaction_batch = batch as usize;
@@ -178,6 +179,21 @@ fn space(sources: &Sources, config: &mut Config, notices: &mut Vec<Notice>) -> R
     config.card_endurance_bytes = text(sources, "card-endurance").as_deref().and_then(values::bytes);
     quota(sources, config, notices);
     Ok(())
+}
+
+fn memory_max(sources: &Sources) -> Result<Option<u64>, ConfigError> {
+    let given = sources.get("memory-max").filter(|given| !given.text.is_empty());
+    let Some(given) = given else { return Ok(None) };
+    match values::bytes(&given.text) {
+        Some(bytes) if bytes >= MEMORY_MIN_BYTES => Ok(Some(bytes)),
+        _ => Err(values::bad(
+            given,
+            format!(
+                "{} MiB or more: with less there is no room for clients beside the member itself",
+                MEMORY_MIN_BYTES >> 20
+            ),
+        )),
+    }
 }
 
 fn quota(sources: &Sources, config: &mut Config, notices: &mut Vec<Notice>) {

@@ -21,7 +21,7 @@ pub use auth::{AuthSettings, JwtSettings, SignMethod, TokenKind};
 pub use error::ConfigError;
 pub use settings::{
     AutoCompaction, ClientTls, Config, LogFormat, LogLevel, LogOutput, LogRotation, LogSettings,
-    MetricsDetail, Profile, TlsVersion,
+    MEMORY_MIN_BYTES, MetricsDetail, Profile, TlsVersion,
 };
 pub use sources::Notice;
 pub use urls::{ListenAddr, ListenUrl};

@@ -44,6 +44,9 @@ pub struct Config {
     pub auth: AuthSettings,
     /// Memory: sizes of memtables and caches.
     pub profile: Profile,
+    /// Bytes of memory that the member and its clients share, at least [`MEMORY_MIN_BYTES`]; `None` = as
+    /// much as the profile takes.
+    pub memory_max_bytes: Option<u64>,
     /// The device: log geometry, bounds and default timing; `None` = it is found out.
     pub media: Option<Media>,
     /// Time between heartbeats, 1 ms or more; `None` = see [`Config::timing`].
@@ -216,6 +219,10 @@ pub const QUOTA_BYTES_SUGGESTED_MAX: i64 = 8 * 1024 * 1024 * 1024;
 /// etcd's default quota, which 0 stands for.
 pub const QUOTA_BYTES_DEFAULT: i64 = 2 * 1024 * 1024 * 1024;
 
+/// The least memory that a member can work with: below it there is no room for clients beside what it takes
+/// itself.
+pub const MEMORY_MIN_BYTES: u64 = 80 << 20;
+
 impl Default for Config {
     fn default() -> Config {
         Config {
@@ -235,6 +242,7 @@ impl Default for Config {
             client_tls: None,
             auth: AuthSettings::default(),
             profile: Profile::default(),
+            memory_max_bytes: None,
             media: None,
             heartbeat: None,
             election: None,

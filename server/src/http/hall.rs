@@ -178,7 +178,7 @@ mod tests {
 
     use super::*;
     use crate::config::Profile;
-    use crate::node::budget::limit;
+    use crate::node::memory::Memory;
 
     fn address(last: u8) -> Option<IpAddr> {
         Some(Ipv4Addr::new(10, 0, 0, last).into())
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn few_may_be_silent_and_who_has_been_so_longest_goes() {
-        let budget = Budget::new(Profile::Default);
+        let budget = Budget::new(Memory::of(Profile::Default).clients);
         let hall = Hall::new(budget.clone());
         let enter = |from: u8, count: usize| {
             (0..count).map(|_| hall.enter(address(from)).expect("a newcomer is let in")).collect::<Vec<_>>()
@@ -218,9 +218,9 @@ mod tests {
 
     #[test]
     fn half_of_the_connections_may_come_from_one_address() {
-        let budget = Budget::new(Profile::Pi);
+        let budget = Budget::new(Memory::of(Profile::Pi).clients);
         let hall = Hall::new(budget.clone());
-        let most = limit(Profile::Pi, Kind::Connections);
+        let most = budget.limit(Kind::Connections);
         let enter = |address| hall.enter(address).map(|(visit, _)| visit);
         let visits: Vec<_> = (0..most.all).filter_map(|_| enter(address(1))).collect();
         assert_eq!(visits.len(), most.one);

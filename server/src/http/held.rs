@@ -96,10 +96,11 @@ mod tests {
     use super::*;
     use crate::config::Profile;
     use crate::node::budget::Budget;
+    use crate::node::memory::Memory;
 
     #[tokio::test(start_paused = true)]
     async fn the_place_lasts_as_long_as_the_bytes() {
-        let budget = Budget::new(Profile::Pi);
+        let budget = Budget::new(Memory::of(Profile::Pi).clients);
         let share = budget.connection().expect("a share");
         for (kind, counted) in [(Kind::Requests, 0), (Kind::WatchStreams, 5)] {
             let place = share.place(kind).expect("a place");
@@ -116,7 +117,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_waits_for_room() {
-        let budget = Budget::new(Profile::Pi);
+        let budget = Budget::new(Memory::of(Profile::Pi).clients);
         let (share, hog) = (budget.connection().expect("a share"), budget.in_process());
         let hogged = hog.place(Kind::Requests).expect("a place");
         assert!(hogged.take(Kind::AnswerBytes, hogged.most(Kind::AnswerBytes)));

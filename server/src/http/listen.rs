@@ -18,6 +18,7 @@ use super::serve::{self, App, Door, Inside, Limits};
 use super::workers::Workers;
 use crate::config::{Config, ListenAddr, ListenUrl, Profile};
 use crate::node::budget::Budget;
+use crate::node::memory::Memory;
 use crate::tls::{Identity, TlsError};
 
 /// Connections that the system holds for us until they are accepted.
@@ -137,6 +138,7 @@ impl Listeners {
             ping_every: config.keepalive_interval,
             pong_within: config.keepalive_timeout,
             pings_apart_min: config.keepalive_min,
+            connection_window: Memory::within(config.profile, config.memory_max_bytes).connection_window,
         };
         Ok(Listeners { bound, identity, limits, http_apart: !config.listen_client_http.is_empty() })
     }
@@ -174,7 +176,7 @@ impl Listeners {
         let workers = Workers::start()?;
         let clients = Hall::new(apps.budget);
         // Whatever clients do, probes are answered.
-        let probes = Hall::new(Budget::new(Profile::Pi));
+        let probes = Hall::new(Budget::new(Memory::of(Profile::Pi).clients));
         let mut doors = Vec::new();
         let access = Arc::new(apps.access);
         for bound in self.bound {

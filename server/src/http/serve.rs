@@ -44,10 +44,6 @@ pub const GRACE: Duration = Duration::from_secs(3);
 const FIRST_BYTES: Duration = Duration::from_secs(10);
 /// Bound on the header of an HTTP/1.1 request, and on the silence between two requests.
 const HEADER: Duration = Duration::from_secs(30);
-/// How much a client may send that nobody has read yet: a stream whose answers are not read reads no more
-/// requests, and what is in its windows is in no budget but that of connections.
-const STREAM_WINDOW: u32 = 64 << 10;
-const CONNECTION_WINDOW: u32 = 128 << 10;
 /// Bytes of one stream's answer that HTTP/2 holds, whatever window the client opens.
 const SEND_BUFFER: usize = 64 << 10;
 /// Header of a request, unpacked: room for the largest token, and for no more of them.
@@ -68,6 +64,9 @@ pub(super) struct Limits {
     pub pong_within: Duration,
     /// The time between a client's own pings.
     pub pings_apart_min: Duration,
+    /// How much a client may send that nobody has read yet, half of it on one stream: a stream whose answers are
+    /// not read reads no more requests, and what is in its windows is in no budget but that of connections.
+    pub connection_window: u32,
 }
 
 /// What one listener serves: gRPC by its content type, the rest as HTTP.
@@ -319,8 +318,8 @@ fn protocol(limits: Limits) -> auto::Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_max)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(limits.connection_window / 2)
+        .initial_connection_window_size(limits.connection_window)
         .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(HEADER_LIST)
         .max_pending_accept_reset_streams(RESETS_PENDING)

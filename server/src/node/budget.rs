@@ -16,8 +16,6 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::config::Profile;
-
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -59,35 +57,6 @@ pub struct Limit {
     pub sure: usize,
 }
 
-/// The limits of a profile. `server/README.md` has the table.
-pub fn limit(profile: Profile, kind: Kind) -> Limit {
-    const MIB: usize = 1 << 20;
-    let of = |all, one, sure| Limit { all, one, sure };
-    match (profile, kind) {
-        (Profile::Default, Kind::Connections) => of(10_000, 5_000, 0),
-        (Profile::Default, Kind::Requests) => of(16_384, 8_192, 4),
-        (Profile::Default, Kind::RequestBytes) => of(64 * MIB, 32 * MIB, 8 << 10),
-        (Profile::Default, Kind::AnswerBytes) => of(512 * MIB, 384 * MIB, 16 << 10),
-        (Profile::Default, Kind::WatchStreams | Kind::OtherStreams) => of(10_000, 5_000, 2),
-        (Profile::Default, Kind::Watches) => of(200_000, 100_000, 4),
-        (Profile::Pi, Kind::Connections) => of(2_000, 1_000, 0),
-        (Profile::Pi, Kind::Requests) => of(4_096, 2_048, 4),
-        (Profile::Pi, Kind::RequestBytes) => of(16 * MIB, 8 * MIB, 8 << 10),
-        (Profile::Pi, Kind::AnswerBytes) => of(128 * MIB, 96 * MIB, 16 << 10),
-        (Profile::Pi, Kind::WatchStreams | Kind::OtherStreams) => of(2_000, 1_000, 2),
-        (Profile::Pi, Kind::Watches) => of(50_000, 25_000, 4),
-    }
-}
-
-/// Bytes of resident memory that a member keeps within, whatever clients do at once: the limits above times
-/// what one of each was measured to take (`server/README.md`), and the member itself at work.
-pub fn resident_max(profile: Profile) -> usize {
-    match profile {
-        Profile::Default => 3 << 30,
-        Profile::Pi => 768 << 20,
-    }
-}
-
 /// Bytes of a watcher's keys that count as one watcher.
 const WATCH_KEY_BYTES: usize = 512;
 /// How often who waits for room looks whether there is some.
@@ -122,12 +91,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The budget of a profile.
-    pub fn new(profile: Profile) -> Arc<Budget> {
-        Budget::with_limits(KINDS.map(|kind| limit(profile, kind)))
-    }
-
-    fn with_limits(limits: [Limit; KINDS.len()]) -> Arc<Budget> {
+    /// One with these limits, by the numbers of the kinds; [`super::memory`] makes them.
+    pub fn new(limits: [Limit; KINDS.len()]) -> Arc<Budget> {
         let (line, short) = (Mutex::new(()), AtomicBool::new(false));
         Arc::new(Budget { limits, used: Default::default(), refused: Default::default(), line, short })
     }
@@ -392,7 +357,7 @@ mod tests {
 
     /// A budget with the same small limits for every kind.
     fn small() -> Arc<Budget> {
-        Budget::with_limits([Limit { all: 10, one: 6, sure: 2 }; KINDS.len()])
+        Budget::new([Limit { all: 10, one: 6, sure: 2 }; KINDS.len()])
     }
 
     #[test]
@@ -509,14 +474,5 @@ mod tests {
             other.turn(turn, 5, Instant::now() + Duration::from_millis(100))
         );
         assert!(none.is_none() && second.is_none(), "10 is the most that all may have");
-    }
-
-    #[test]
-    fn every_profile_has_room_for_one_large_request_and_the_small_one_has_less() {
-        for kind in KINDS {
-            let (default, pi) = (limit(Profile::Default, kind), limit(Profile::Pi, kind));
-            assert!(pi.all < default.all && pi.one <= pi.all && default.one <= default.all, "{kind:?}");
-        }
-        assert!(limit(Profile::Pi, Kind::RequestBytes).one >= 4 << 20);
     }
 }

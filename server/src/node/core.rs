@@ -98,8 +98,10 @@ pub(super) struct Core {
     /// answer callers of this one.
     pub(super) counter: AtomicU64,
     pub(super) streams: AtomicU64,
-    /// KiB of proposals under way, as the device allows. The next one waits, then is refused.
+    /// KiB of proposals under way, as device and memory allow. The next one waits, then is refused.
     pub(super) in_flight: Arc<Semaphore>,
+    /// How many that are at most.
+    pub(super) in_flight_kib_max: usize,
     /// Of work on large requests and answers.
     pub(super) desks: Desks,
     /// Reads of the whole history at once: one.
@@ -201,11 +203,6 @@ impl Core {
             ReadError::Refused(refusal) => refusal.into(),
             ReadError::Fatal(fatal) => self.failed(&fatal).into(),
         }
-    }
-
-    /// KiB of proposals that may be under way at once.
-    pub(super) fn in_flight_kib_max(&self) -> usize {
-        (self.media.kind.settings().in_flight_bytes >> 10) as usize
     }
 
     /// When a request that comes now is given up.
@@ -347,7 +344,7 @@ impl Core {
 
     /// One attempt. An error here leaves the outcome open.
     async fn propose_once(&self, counter: u64, bytes: Bytes, deadline: Instant) -> Result<Settled, Error> {
-        let kib = bytes.len().div_ceil(1024).min(self.in_flight_kib_max()) as u32;
+        let kib = bytes.len().div_ceil(1024).min(self.in_flight_kib_max) as u32;
         let place = match timeout_at(deadline, self.in_flight.clone().acquire_many_owned(kib)).await {
             Ok(Ok(place)) => place,
             Ok(Err(_)) => return Err(NotNow::Stopped.into()),

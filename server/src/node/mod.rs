@@ -46,6 +46,7 @@ mod locks;
 mod maintenance;
 mod media;
 mod members;
+pub mod memory;
 mod outbox;
 mod parts;
 mod pump;

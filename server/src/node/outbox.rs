@@ -17,7 +17,6 @@ use bramble_store::watch::encoded_len;
 use tokio::sync::{Notify, Semaphore};
 
 use super::answers::WatchResponse;
-use crate::config::Profile;
 
 /// Bytes of responses a stream's reader may leave unread here.
 const STREAM_BYTES_MAX: usize = 256 << 10;
@@ -45,11 +44,8 @@ impl Backlog {
         (self.events.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 
-    pub(super) fn new(profile: Profile) -> Arc<Backlog> {
-        let bytes_max = match profile {
-            Profile::Pi => 8 << 20,
-            Profile::Default => 32 << 20,
-        };
+    /// Of so many bytes at most, beyond what each stream is sure of.
+    pub(super) fn new(bytes_max: usize) -> Arc<Backlog> {
         Arc::new(Backlog { bytes: AtomicUsize::new(0), bytes_max, events: AtomicUsize::new(0) })
     }
 }

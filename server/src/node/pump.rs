@@ -29,14 +29,11 @@ use super::answers::WatchCreate;
 use super::budget::Place;
 use super::outbox::Outbox;
 use super::sessions::Sessions;
-use crate::config::Profile;
 use crate::failure::Failure;
 use crate::threads::{Bell, Thread, Threads};
 
 /// Changed keys waiting for the pump; more are forgotten and read back from the history.
 const FEED_KEYS_MAX: usize = 16_384;
-/// Their bytes.
-const FEED_BYTES_MAX: usize = 8 << 20;
 /// With nothing to do the pump still looks this often.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -68,6 +65,8 @@ struct Inbox {
 pub(super) struct Shared {
     inbox: Mutex<Inbox>,
     bell: Arc<dyn Bell>,
+    /// Bytes of changed keys that may wait for the pump.
+    feed_bytes_max: usize,
     /// As they were after the latest turn.
     counts: Mutex<Watching>,
 }
@@ -81,8 +80,8 @@ pub(super) struct Watching {
 }
 
 impl Shared {
-    pub(super) fn new(bell: Arc<dyn Bell>) -> Shared {
-        Shared { inbox: Mutex::default(), bell, counts: Mutex::default() }
+    pub(super) fn new(bell: Arc<dyn Bell>, feed_bytes_max: usize) -> Shared {
+        Shared { inbox: Mutex::default(), bell, feed_bytes_max, counts: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inbox> {
@@ -140,8 +139,9 @@ impl Feed {
         let keys: usize = changes.iter().map(|one| one.changes.len()).sum();
         let bytes: usize = changes.iter().flat_map(|one| &one.changes).map(changed_bytes).sum();
         let mut inbox = self.0.lock();
+        let bytes_max = self.0.feed_bytes_max;
         let fits = inbox.feed.is_empty()
-            || (inbox.feed_keys + keys <= FEED_KEYS_MAX && inbox.feed_bytes + bytes <= FEED_BYTES_MAX);
+            || (inbox.feed_keys + keys <= FEED_KEYS_MAX && inbox.feed_bytes + bytes <= bytes_max);
         if inbox.lost.is_none() && fits {
             inbox.feed_keys += keys;
             inbox.feed_bytes += bytes;
@@ -170,20 +170,6 @@ pub(super) struct Pump {
     pub(super) fragment_bytes: usize,
     pub(super) hub_options: HubOptions,
     pub(super) failure: Failure,
-}
-
-/// The hub of a profile: on a small machine less of everything but what each stream is sure of.
-pub(super) fn hub_options(profile: Profile) -> HubOptions {
-    let default = HubOptions::default();
-    match profile {
-        Profile::Default => default,
-        Profile::Pi => HubOptions {
-            stream_bytes_max: default.stream_bytes_max / 4,
-            total_bytes_max: default.total_bytes_max / 4,
-            step_bytes_max: default.step_bytes_max / 2,
-            ..default
-        },
-    }
 }
 
 impl Pump {

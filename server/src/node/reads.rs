@@ -272,6 +272,7 @@ mod tests {
     use super::*;
     use crate::config::Profile;
     use crate::node::budget::Budget;
+    use crate::node::memory::Memory;
 
     fn all(limit: i64) -> RangeRequest {
         RangeRequest { limit, ..RangeRequest::new(KeyRange::all()) }
@@ -305,7 +306,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_comes_while_others_wait_for_room_stops_soon() {
-        let budget = Budget::new(Profile::Pi);
+        let budget = Budget::new(Memory::of(Profile::Pi).clients);
         let place = budget.in_process().place(Kind::Requests).expect("a place");
         let caller = Arc::new(());
         let tab = |most| {

@@ -158,7 +158,7 @@ fn tell_queues(core: &Core, scrape: &mut Scrape) {
         &["queue"],
         depths.map(|(queue, depth)| ([queue], depth as f64)),
     );
-    let in_flight = (core.in_flight_kib_max() - core.in_flight.available_permits()) << 10;
+    let in_flight = (core.in_flight_kib_max - core.in_flight.available_permits()) << 10;
     scrape.gauge(
         "bramble_proposals_in_flight_bytes",
         "Bytes of proposals under way, in steps of 1 KiB.",
@@ -167,7 +167,7 @@ fn tell_queues(core: &Core, scrape: &mut Scrape) {
     scrape.gauge(
         "bramble_proposals_in_flight_max_bytes",
         "Bytes of proposals that may be under way, by the kind of the device.",
-        (core.in_flight_kib_max() << 10) as f64,
+        (core.in_flight_kib_max << 10) as f64,
     );
 }
 

@@ -328,6 +328,7 @@ mod tests {
     use super::super::outbox::Backlog;
     use super::*;
     use crate::config::Profile;
+    use crate::node::memory::Memory;
 
     /// A state at this revision, without a history.
     struct At(i64);
@@ -368,8 +369,8 @@ mod tests {
     async fn from_now_on_is_after_what_the_state_shows() {
         let hub = Hub::at(1, HubOptions::default());
         let mut sessions = Sessions::new(hub, Duration::from_secs(600), 1 << 20, Arc::new(NoChance));
-        let outbox = Arc::new(Outbox::new(Backlog::new(Profile::Default)));
-        let share = Budget::new(Profile::Default).in_process();
+        let outbox = Arc::new(Outbox::new(Backlog::new(1 << 20)));
+        let share = Budget::new(Memory::of(Profile::Default).clients).in_process();
         let place = share.place(Kind::WatchStreams).expect("the first one");
         let (stream, now) = (StreamId(1), Duration::ZERO);
         sessions.handle(Ask::Open(stream, outbox.clone(), place), now);

@@ -7,7 +7,6 @@ use std::sync::{Arc, RwLock};
 
 use bramble_store::data_dir::{DataDir, Ids};
 use bramble_store::disk::Disk;
-use bramble_store::engine::Profile as EngineProfile;
 use bramble_store::engine::any::AnyEngine;
 use bramble_store::engine::rocks::{Rocks, RocksOptions};
 use bramble_store::log::{Log, LogOptions, Recovered};
@@ -19,13 +18,14 @@ use tokio_util::sync::CancellationToken;
 use super::apply::{Applier, Outlets, Pace, Work};
 use super::background::scrub::Scrubber;
 use super::background::{Background, Chores};
-use super::budget::{self, Budget, Kind};
+use super::budget::{Budget, Kind};
 use super::builder::{Builder, StartError, Storage};
 use super::client::Client;
 use super::core::{self, Core, READS_MAX, State};
 use super::desks::Desks;
 use super::leases::{self, LeaseClock};
 use super::media::{self, Found};
+use super::memory::{Memory, engine_profile};
 use super::outbox::Backlog;
 use super::pump::{self, Feed, Pump};
 use super::reads;
@@ -35,7 +35,7 @@ use super::waiters::Waiters;
 use super::{Node, Parts, compactor, ids, scrape};
 use crate::auth::passwords::Passwords;
 use crate::auth::tokens::Tokens;
-use crate::config::{Config, MetricsDetail, Profile};
+use crate::config::{Config, MetricsDetail};
 use crate::failure::Failure;
 use crate::http::access::Access;
 use crate::http::listen::{Apps, Listeners};
@@ -58,6 +58,7 @@ struct Opened {
     log: (Log, Recovered),
     media: Found,
     device: Option<Device>,
+    memory: Memory,
 }
 
 pub(super) async fn start(builder: Builder) -> Result<Node, StartError> {
@@ -78,13 +79,14 @@ pub(super) async fn start(builder: Builder) -> Result<Node, StartError> {
     let panicked = || StartError::Thread(std::io::Error::other("it panicked while it opened the data"));
     let (opened, builder) = opening.await.ok_or_else(panicked)??;
     let meters = Meters { metrics, apply: apply_meter };
+    let bodies_bytes = opened.memory.bodies_bytes;
     let (core, mut parts, dir) = assemble(builder, opened, client_urls, meters).await?;
     scrape::begin(&core);
     parts.dir = Some(dir);
     parts.started = true;
     let client = Client::new(core.clone());
     parts.addrs = listeners.addrs();
-    parts.served = Some(serve(&core, listeners, client).map_err(StartError::Thread)?);
+    parts.served = Some(serve(&core, listeners, client, bodies_bytes).map_err(StartError::Thread)?);
     Ok(Node { core, parts: Some(parts) })
 }
 
@@ -97,6 +99,7 @@ fn open(builder: &Builder, metrics: &Metrics) -> Result<Opened, StartError> {
     let disk: Arc<dyn Disk> = Arc::new(MeteredDisk { disk: builder.disk(), meter: metrics.disk.clone() });
     let dir = DataDir::open(disk.clone(), &config.data_dir, new_ids)?;
     let media = media::find(builder, &*disk);
+    let memory = Memory::within(config.profile, config.memory_max_bytes);
     let settings = media.choice.kind.settings();
     // Before the engine: a directory that is not the partition's gets none.
     let place = log_place(builder, disk, &dir, media.choice.kind)?;
@@ -104,7 +107,8 @@ fn open(builder: &Builder, metrics: &Metrics) -> Result<Opened, StartError> {
         Storage::Given { engine, .. } => AnyEngine::from(engine.clone()),
         Storage::Directory => {
             let profile = engine_profile(config.profile);
-            let options = RocksOptions { profile, rate_bytes_max: settings.background_bytes_per_s };
+            let rate_bytes_max = settings.background_bytes_per_s;
+            let options = RocksOptions { profile, memory: Some(memory.engine), rate_bytes_max };
             AnyEngine::from(Rocks::open(&dir.engine_path(), options)?)
         }
     };
@@ -117,7 +121,7 @@ fn open(builder: &Builder, metrics: &Metrics) -> Result<Opened, StartError> {
     if log.1.torn_frames > 0 {
         tracing::warn!(frames = log.1.torn_frames, "the log's last write was torn and has been cut off");
     }
-    Ok(Opened { dir, writer, reader, log, media, device })
+    Ok(Opened { dir, writer, reader, log, media, device, memory })
 }
 
 /// Where the log lies: in the data directory, or on the partition that is given for it.
@@ -154,13 +158,6 @@ fn device(builder: &Builder) -> Option<Device> {
     }
 }
 
-fn engine_profile(profile: Profile) -> EngineProfile {
-    match profile {
-        Profile::Pi => EngineProfile::Pi,
-        Profile::Default => EngineProfile::Default,
-    }
-}
-
 fn log_options(media: Media) -> LogOptions {
     let settings = media.settings();
     LogOptions {
@@ -174,14 +171,9 @@ fn log_options(media: Media) -> LogOptions {
     }
 }
 
-/// Engine bytes that are not durable before a flush is due: the profile's memtables.
-fn flush_budget(profile: Profile) -> u64 {
-    engine_profile(profile).memtable_bytes() as u64
-}
-
 /// What the answers of one group of commands may take: they are made before anybody can be asked for room.
-fn answers_at_once(profile: Profile) -> usize {
-    budget::limit(profile, Kind::AnswerBytes).all / 4
+fn answers_at_once(memory: &Memory) -> usize {
+    memory.clients[Kind::AnswerBytes as usize].all / 4
 }
 
 fn client_urls(config: &Config, listeners: &Listeners) -> Vec<String> {
@@ -207,9 +199,9 @@ async fn assemble(
 ) -> Result<(Arc<Core>, Parts, DataDir), StartError> {
     let disk = builder.disk();
     let Builder { config, clock, calendar, entropy, threads, .. } = builder;
-    let Opened { dir, mut writer, reader, log, media: found, device } = opened;
+    let Opened { dir, mut writer, reader, log, media: found, device, memory } = opened;
     let timing = config.timing(found.choice.kind);
-    writer.keep_answers(answers_at_once(config.profile));
+    writer.keep_answers(answers_at_once(&memory));
     let failure = Failure::new(&config.data_dir).with_log_on(config.log_partition.as_deref());
     let sources = wear::Sources {
         disk: metrics.disk.clone(),
@@ -234,7 +226,7 @@ async fn assemble(
     let waiters = Arc::new(Waiters::default());
     let leases = Arc::new(LeaseClock::new(clock.clone(), config.lease_checkpoints));
     let tokens = Arc::new(Tokens::open(&config.auth.tokens, clock.clone())?);
-    let pump_shared = Arc::new(pump::Shared::new(threads.bell()));
+    let pump_shared = Arc::new(pump::Shared::new(threads.bell(), memory.feed_bytes));
     let (chores, chore_queue) = Chores::queue(threads.bell());
     let (position_sender, position) = watch::channel(applied);
     let (scrubbed_sender, scrubbed) = watch::channel(-1);
@@ -267,7 +259,7 @@ async fn assemble(
         entropy: entropy.clone(),
         progress_every: config.watch_progress,
         fragment_bytes: config.request_bytes_max + FRAGMENT_SLACK_BYTES,
-        hub_options: builder.watch.unwrap_or_else(|| pump::hub_options(config.profile)),
+        hub_options: builder.watch.unwrap_or(memory.watch),
         failure: failure.clone(),
     };
     parts.pump = Some(pump.spawn(&*threads).map_err(StartError::Thread)?);
@@ -285,6 +277,7 @@ async fn assemble(
         failure: failure.clone(),
         meter: metrics.log.clone(),
         notes: notes(wear.clone()),
+        tail_bytes_max: memory.log_tail_bytes,
     })
     .await?;
     let raft = Arc::new(raft);
@@ -294,7 +287,7 @@ async fn assemble(
         applier: work,
         raft: raft.clone(),
         applied: position.clone(),
-        budget_bytes: flush_budget(config.profile),
+        budget_bytes: memory.engine.memtable_bytes as u64,
         chores: chores.clone(),
         threads: threads.clone(),
         failure: failure.clone(),
@@ -312,8 +305,8 @@ async fn assemble(
     parts.tasks.push(raft.spawn(core::serve_barriers(raft.clone(), read_queue)));
     let auto_compaction = config.auto_compaction;
     let passwords = Passwords::new(config.auth.bcrypt_cost);
-    let profile = config.profile;
-    let budget = Budget::new(profile);
+    let budget = Budget::new(memory.clients);
+    let in_flight_kib = found.choice.kind.settings().in_flight_bytes.min(memory.proposals_bytes as u64) >> 10;
     let space = Space::new(config.quota_bytes, disk.clone(), &config.data_dir);
     let counter = AtomicU64::new(entropy.next_u64() >> 8);
     let desks = Desks::of_this_machine(&*threads).map_err(StartError::Thread)?;
@@ -343,12 +336,13 @@ async fn assemble(
         closed: CancellationToken::new(),
         counter,
         streams: AtomicU64::new(0),
-        in_flight: Arc::new(Semaphore::new((found.choice.kind.settings().in_flight_bytes >> 10) as usize)),
+        in_flight: Arc::new(Semaphore::new(in_flight_kib as usize)),
+        in_flight_kib_max: in_flight_kib as usize,
         desks,
         scans,
         snapshots: Snapshots::default(),
         own_share: budget.in_process(),
-        backlog: Backlog::new(profile),
+        backlog: Backlog::new(memory.unread_bytes),
         budget,
         space,
         reads,
@@ -412,6 +406,7 @@ fn serve(
     core: &Arc<Core>,
     listeners: Listeners,
     client: Client,
+    bodies_bytes: usize,
 ) -> std::io::Result<tokio::task::JoinHandle<()>> {
     let limits = rpc::RpcLimits {
         request_bytes_max: core.config.request_bytes_max,
@@ -425,7 +420,8 @@ fn serve(
     let mut access = Access::new(&core.config.cors, &core.config.host_whitelist);
     if core.config.gateway {
         access = access.with_gateway(client.clone());
-        http = http.merge(http::gateway::routes(rpc.clone(), limits.message_bytes_max(), core.desks.clone()));
+        let sizes = http::gateway::Sizes { message_bytes_max: limits.message_bytes_max(), bodies_bytes };
+        http = http.merge(http::gateway::routes(rpc.clone(), sizes, core.desks.clone()));
     }
     let metrics = http::health::probes(client).merge(scrapes);
     let apps = Apps { rpc, http, metrics, access, budget: core.budget.clone() };

@@ -18,6 +18,7 @@ use super::log_thread::{self, LogCounts, Notes, Order, SharedLog};
 use super::machine::{Inbox, Machine};
 use super::members::Members;
 use super::network::Links;
+use super::tail::Tail;
 use super::types::{self, Opaque, Settle, Types};
 use crate::failure::Failure;
 use crate::metrics::LogMeter;
@@ -51,6 +52,8 @@ pub struct Start {
     pub(crate) meter: LogMeter,
     /// What rides in the log.
     pub notes: Notes,
+    /// Flushed entries kept in memory for readers, bytes.
+    pub tail_bytes_max: usize,
 }
 
 /// Why Raft cannot start.
@@ -116,7 +119,8 @@ impl Consensus {
             log.note_durable(durable);
         }
         let threads = start.threads;
-        let shared = SharedLog::new(&log, &recovered, threads.bell(), start.failure.clone(), start.meter);
+        let (tail, failure) = (Tail::new(start.tail_bytes_max), start.failure.clone());
+        let shared = SharedLog::new(&log, &recovered, tail, threads.bell(), failure, start.meter);
         let tasks = threads.tasks()?;
         let log_thread = spawn_log(&*threads, log, &shared, start.clock, start.notes)?;
         let config = Arc::new(settings(start.heartbeat, start.election)?);

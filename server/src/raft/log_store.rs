@@ -192,6 +192,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::super::log_thread;
+    use super::super::tail::Tail;
     use super::super::types::RaftMembership;
     use super::*;
     use crate::failure::Failure;
@@ -214,7 +215,7 @@ mod tests {
         let (log, recovered) = open(disk.clone());
         let meter = Metrics::new(Duration::from_secs(1)).0.log.clone();
         let (threads, failure) = (Arc::new(SystemThreads), Failure::new(dir));
-        let shared = SharedLog::new(&log, &recovered, threads.bell(), failure, meter);
+        let shared = SharedLog::new(&log, &recovered, Tail::new(1 << 20), threads.bell(), failure, meter);
         let applied = Arc::new(AppliedState::new(None, RaftMembership::default()));
         let mut store = LogStore::new(shared.clone(), applied, threads);
         let vote = Vote { term: 3, node: 7, committed: false };

@@ -30,8 +30,6 @@ use crate::failure::Failure;
 use crate::metrics::LogMeter;
 use crate::threads::Bell;
 
-/// Flushed entries kept in memory for readers, bytes.
-const TAIL_BYTES_MAX: usize = 4 << 20;
 /// Zeros written ahead in one step while nobody waits.
 const FILL_STEP_BYTES: u64 = 256 << 10;
 /// Pause between two such steps, so that a slow card is not kept busy.
@@ -108,12 +106,13 @@ impl SharedLog {
     pub(super) fn new(
         log: &Log,
         recovered: &Recovered,
+        tail: Tail,
         bell: Arc<dyn Bell>,
         failure: Failure,
         meter: LogMeter,
     ) -> Arc<SharedLog> {
         let seen = Seen {
-            tail: Tail::new(TAIL_BYTES_MAX),
+            tail,
             vote: recovered.vote,
             last: recovered.last,
             purged: recovered.purged,

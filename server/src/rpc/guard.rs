@@ -205,11 +205,12 @@ mod tests {
     use super::*;
     use crate::config::Profile;
     use crate::node::budget::Budget;
+    use crate::node::memory::Memory;
     use crate::threads::SystemThreads;
 
     #[tokio::test(start_paused = true)]
     async fn what_a_read_has_taken_is_its_own_to_give_back() {
-        let budget = Budget::new(Profile::Pi);
+        let budget = Budget::new(Memory::of(Profile::Pi).clients);
         let place = budget.in_process().place(Kind::Requests).expect("a place");
         let reads_on = tower::service_fn(|request: Request| {
             let place = request.extensions().get::<Arc<Place>>().cloned().expect("a place");

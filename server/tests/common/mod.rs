@@ -67,7 +67,7 @@ pub fn serve(config: &Config) -> Served {
             .route("/slow", slow)
             .route("/forever", forever),
         metrics: Router::new().route("/hello", get(|| async { "probes say hello" })),
-        budget: Budget::new(config.profile),
+        budget: Budget::new(bramble_server::node::memory::Memory::of(config.profile).clients),
         access: Access::new(&config.cors, &config.host_whitelist),
     };
     let stop = CancellationToken::new();

@@ -33,9 +33,10 @@ async fn json_says_what_grpc_says() {
     let (left, right) = (Member::start(loopback()).await, Member::start(loopback()).await);
     let limits = RpcLimits::default();
     let over = rpc::routes(right.node.client(), limits).prepare().into_axum_router();
+    let sizes = gateway::Sizes { message_bytes_max: limits.message_bytes_max(), bodies_bytes: 16 << 20 };
     let mut pair = Pair {
         grpc: Grpc::new(rpc::routes(left.node.client(), limits)),
-        json: gateway::routes(over, limits.message_bytes_max(), right.node.client().desks()),
+        json: gateway::routes(over, sizes, right.node.client().desks()),
         chance: Chance::begin("equality"),
         seen: std::collections::BTreeMap::new(),
     };

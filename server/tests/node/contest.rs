@@ -5,6 +5,7 @@ use bramble_server::config::Profile;
 use bramble_server::node::budget::{Budget, Kind};
 use bramble_server::node::client::{Client, ContestError, LeaderKey};
 use bramble_server::node::error::{Error, Refusal};
+use bramble_server::node::memory::Memory;
 use bramble_store::types::{KeyValue, LeaseId};
 use bytes::Bytes;
 use tokio::task::JoinHandle;
@@ -252,7 +253,7 @@ async fn who_observes_many_leaders_takes_no_more_than_for_one() {
     let dir = tempfile::tempdir().expect("a directory");
     let node = start(dir.path()).await;
     let client = node.client();
-    let budget = Budget::new(Profile::Default);
+    let budget = Budget::new(Memory::of(Profile::Default).clients);
     let share = budget.connection().expect("a connection");
     let counted = Caller { place: share.place(Kind::OtherStreams), ..anyone() };
     let mut observed = client.observe(&counted, &Bytes::from_static(b"throne"));
@@ -284,7 +285,7 @@ async fn who_waits_for_its_turn_takes_nothing_meanwhile() {
     let dir = tempfile::tempdir().expect("a directory");
     let node = start(dir.path()).await;
     let client = node.client();
-    let budget = Budget::new(Profile::Default);
+    let budget = Budget::new(Memory::of(Profile::Default).clients);
     let share = budget.connection().expect("a connection");
     let name = Bytes::from_static(b"throne");
     let value = "v".repeat(100_000);

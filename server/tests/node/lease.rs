@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bramble_server::config::Profile;
 use bramble_server::node::budget::{Budget, Kind};
 use bramble_server::node::error::Error;
+use bramble_server::node::memory::Memory;
 use bramble_store::error::{Invalid, Refusal};
 use bramble_store::types::{EventKind, LeaseId, PutRequest};
 
@@ -239,7 +240,7 @@ async fn what_is_told_of_leases_is_counted() {
     for n in 0..50 {
         hang(&client, &format!("{n:0key_bytes$}"), LeaseId(7)).await;
     }
-    let budget = Budget::new(Profile::Default);
+    let budget = Budget::new(Memory::of(Profile::Default).clients);
     let share = budget.connection().expect("a connection");
     let counted = || Caller { place: share.place(Kind::Requests), ..anyone() };
     let used = || budget.usage(Kind::AnswerBytes).used;

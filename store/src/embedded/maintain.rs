@@ -153,7 +153,7 @@ impl Shared {
     fn flush_is_due(&self) -> bool {
         let usage = self.core().log.usage();
         usage.used_bytes >= usage.ring_bytes / 2
-            || self.flusher.size().unflushed_bytes >= self.options.profile.memtable_bytes() as u64
+            || self.flusher.size().unflushed_bytes >= self.options.profile.memory().memtable_bytes as u64
     }
 
     /// Flushes the engine while commits go on, then lets the log forget what it has.

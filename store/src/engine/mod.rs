@@ -100,18 +100,24 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// Flush when [`EngineSize::unflushed_bytes`] reaches this.
-    pub fn memtable_bytes(self) -> usize {
-        match self {
-            Profile::Pi => 16 * 1024 * 1024,
-            Profile::Default => 24 * 1024 * 1024,
-        }
+    /// How much memory that is.
+    pub fn memory(self) -> Memory {
+        const MIB: usize = 1024 * 1024;
+        let memtable_bytes = match self {
+            Profile::Pi => 16 * MIB,
+            Profile::Default => 24 * MIB,
+        };
+        Memory { memtable_bytes, block_cache_bytes: 16 * MIB }
     }
+}
 
+/// The memory of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Flush when [`EngineSize::unflushed_bytes`] reaches this.
+    pub memtable_bytes: usize,
     /// Blocks of files kept in memory.
-    pub fn block_cache_bytes(self) -> usize {
-        16 * 1024 * 1024
-    }
+    pub block_cache_bytes: usize,
 }
 
 /// Sizes for people, quota and metrics; estimates.

@@ -23,7 +23,7 @@ use rocksdb::{
 };
 use self_cell::self_cell;
 
-use super::{Batch, Cursor, Engine, EngineSize, EngineWork, Family, Part, Profile, Read, Readback};
+use super::{Batch, Cursor, Engine, EngineSize, EngineWork, Family, Memory, Part, Profile, Read, Readback};
 use crate::error::Fatal;
 
 pub mod files;
@@ -44,6 +44,8 @@ const TOGETHER_MAX: usize = 128;
 pub struct RocksOptions {
     /// How much memory it may take, and how hard it may work in the background.
     pub profile: Profile,
+    /// Other sizes of memory than the profile's.
+    pub memory: Option<Memory>,
     /// Bytes a second that flushes and compactions may write together, where the device wants less than the
     /// profile allows; `None` = the profile's own rate.
     pub rate_bytes_max: Option<u64>,
@@ -75,13 +77,13 @@ impl Rocks {
         files::refuse_lost_list(path)?;
         manifest::check(path)?;
         readback::clear(path)?;
-        let RocksOptions { profile, rate_bytes_max } = options;
-        let cache = Cache::new_lru_cache(profile.block_cache_bytes());
+        let memory = options.memory.unwrap_or(options.profile.memory());
+        let cache = Cache::new_lru_cache(memory.block_cache_bytes);
         let families = [
-            ColumnFamilyDescriptor::new(REV, family_options(Family::Rev, profile, &cache)?),
-            ColumnFamilyDescriptor::new(IDX, family_options(Family::Idx, profile, &cache)?),
+            ColumnFamilyDescriptor::new(REV, family_options(Family::Rev, memory, &cache)?),
+            ColumnFamilyDescriptor::new(IDX, family_options(Family::Idx, memory, &cache)?),
         ];
-        let options = database_options(profile, rate_bytes_max)?;
+        let options = database_options(options.profile, memory, options.rate_bytes_max)?;
         let db = DB::open_cf_descriptors(&options, path, families).map_err(fatal)?;
         refuse_unless_atomic(path)?;
         Ok(Rocks { db: Arc::new(db), options: Arc::new(options) })
@@ -348,7 +350,7 @@ fn options_from(text: &str) -> Result<Options, Fatal> {
 }
 
 /// With the lower of the profile's and the caller's rate.
-fn database_options(profile: Profile, rate_bytes_max: Option<u64>) -> Result<Options, Fatal> {
+fn database_options(profile: Profile, memory: Memory, rate_bytes_max: Option<u64>) -> Result<Options, Fatal> {
     // Closing must not write: what is not flushed is in the log. Pending bytes are bounded even when
     // the device is slower than the writer, so that no sync of the log queues behind megabytes.
     let mut options = options_from("avoid_flush_during_shutdown=true;strict_bytes_per_sync=true")?;
@@ -356,7 +358,7 @@ fn database_options(profile: Profile, rate_bytes_max: Option<u64>) -> Result<Opt
     options.create_missing_column_families(true);
     options.set_atomic_flush(true);
     options.set_paranoid_checks(true);
-    options.set_db_write_buffer_size(hard_memtable_bytes(profile));
+    options.set_db_write_buffer_size(hard_memtable_bytes(memory));
     options.set_max_subcompactions(1);
     options.set_avoid_unnecessary_blocking_io(true);
     options.set_skip_stats_update_on_db_open(true);
@@ -399,15 +401,15 @@ fn database_options(profile: Profile, rate_bytes_max: Option<u64>) -> Result<Opt
 }
 
 /// RocksDB starts a flush of its own at 7/8 of its limit: a sixth above the owner's budget.
-fn hard_memtable_bytes(profile: Profile) -> usize {
-    profile.memtable_bytes() / 3 * 4
+fn hard_memtable_bytes(memory: Memory) -> usize {
+    memory.memtable_bytes / 3 * 4
 }
 
-fn family_options(family: Family, profile: Profile, cache: &Cache) -> Result<Options, Fatal> {
+fn family_options(family: Family, memory: Memory, cache: &Cache) -> Result<Options, Fatal> {
     // Every new file is read back whole before it is trusted.
     let mut options = options_from("paranoid_file_checks=true")?;
     // The limit over both families decides; one alone must not come first.
-    options.set_write_buffer_size(hard_memtable_bytes(profile));
+    options.set_write_buffer_size(hard_memtable_bytes(memory));
     options.set_arena_block_size(256 * 1024);
     // One memtable being flushed, one being written; a third waits. Bounds memory.
     options.set_max_write_buffer_number(2);
@@ -488,7 +490,8 @@ mod tests {
     #[test]
     fn a_database_without_atomic_flush_is_refused() {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut options = database_options(Profile::Default, None).expect("options");
+        let mut options =
+            database_options(Profile::Default, Profile::Default.memory(), None).expect("options");
         options.set_atomic_flush(false);
         drop(DB::open(&options, dir.path()).expect("open"));
         let refused = refuse_unless_atomic(dir.path()).expect_err("it must be seen").to_string();

@@ -3,6 +3,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use super::*;
 use crate::config::Profile;
 use crate::node::budget::Budget;
+use crate::node::memory::Memory;
 
 const MIN: Duration = Duration::from_secs(5);
 
@@ -40,7 +41,7 @@ fn ping() -> Vec<u8> {
 }
 
 fn calm(pipe: usize) -> (DuplexStream, Calm<DuplexStream>) {
-    let share = Budget::new(Profile::Pi).connection().expect("a share");
+    let share = Budget::new(Memory::of(Profile::Pi).clients).connection().expect("a share");
     let (client, server) = duplex(pipe);
     (client, Calm::new(server, MIN, share))
 }

@@ -9,7 +9,7 @@
 //! ends; a websocket (`Upgrade: websocket`) carries the same lines as text messages.
 //!
 //! Memory: one request is bounded by [`Gateway::body_bytes_max`], all that are being read at once by
-//! [`READING_BYTES`] (who comes then is told "too many requests"), and a stream holds one message at a time.
+//! [`Sizes::bodies_bytes`] (who comes then is told "too many requests"), and a stream holds one message at a time.
 mod call;
 mod codec;
 pub(super) mod error;
@@ -48,8 +48,6 @@ use values::{End, Room, Values};
 const JSON_PER_MESSAGE: usize = 2;
 /// Answers larger than this are written as JSON, and bodies read, away from the async threads.
 const LARGE_BYTES: usize = 64 << 10;
-/// Bodies that are being read, all together; two of the longest fit in any case.
-const READING_BYTES: usize = 16 << 20;
 /// A request whose body does not go on for so long is given up; a stream's may rest.
 const BODY_SILENCE: Duration = Duration::from_secs(30);
 
@@ -77,9 +75,17 @@ fn of_today(path: &str) -> Cow<'_, str> {
     path.strip_prefix("/v3beta/").map_or(Cow::from(path), |rest| format!("/v3/{rest}").into())
 }
 
-/// The routes under `/v3`, on top of the routes of gRPC. A message may have `message_bytes_max` bytes; large
-/// ones are read and written at `desks`.
-pub fn routes(rpc: Router, message_bytes_max: usize, desks: Desks) -> Router {
+/// What may be how large.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Bytes of one message.
+    pub message_bytes_max: usize,
+    /// Bodies that are being read, all together; one of the longest fits in any case.
+    pub bodies_bytes: usize,
+}
+
+/// The routes under `/v3`, on top of the routes of gRPC. Large messages are read and written at `desks`.
+pub fn routes(rpc: Router, sizes: Sizes, desks: Desks) -> Router {
     let by_path = table::ROWS
         .iter()
         .filter_map(|row| Some((row, row.method()?)))
@@ -89,8 +95,9 @@ pub fn routes(rpc: Router, message_bytes_max: usize, desks: Desks) -> Router {
             row.paths.iter().map(move |path| (*path, Target { row, streams }))
         })
         .collect();
+    let message_bytes_max = sizes.message_bytes_max;
     let body_bytes_max = message_bytes_max.saturating_mul(JSON_PER_MESSAGE);
-    let room = Room::new(READING_BYTES.max(body_bytes_max.saturating_mul(2)) / 1024);
+    let room = Room::new(sizes.bodies_bytes.max(body_bytes_max) / 1024);
     let gateway = Arc::new(Gateway { rpc, by_path, message_bytes_max, body_bytes_max, room, desks });
     let serve = any(move |request: Request| {
         let gateway = gateway.clone();

@@ -50,7 +50,8 @@ fn day(disk: &SimDisk, note_of: fn(Occasion) -> Option<Bytes>) -> (Vec<Occasion>
     let options = LogOptions { segment_bytes: 1 << 20, ring_segments: 2, ..LogOptions::default() };
     let (log, recovered) = Log::open(Arc::new(disk.clone()), dir, options).expect("an empty disk");
     let meter = Metrics::new(Duration::from_secs(1)).0.log.clone();
-    let shared = SharedLog::new(&log, &recovered, pauses.clone(), Failure::new(dir), meter);
+    let shared =
+        SharedLog::new(&log, &recovered, Tail::new(1 << 20), pauses.clone(), Failure::new(dir), meter);
     assert!(pauses.log.set(shared.clone()).is_ok() && pauses.disk.set(disk.clone()).is_ok());
     shared.give(Order::Vote(Vote::default(), oneshot::channel().0), |_| {});
     let occasions = Arc::new(Mutex::new(Vec::new()));

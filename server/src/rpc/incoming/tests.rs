@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, StreamBody};
 use super::*;
 use crate::config::Profile;
 use crate::node::budget::Budget;
+use crate::node::memory::Memory;
 
 const MAX: usize = 100;
 
@@ -110,7 +111,7 @@ fn what_cannot_be_unpacked_is_refused_in_grpcs_words() {
 
 #[test]
 fn messages_take_room_until_the_next_one_and_no_more_than_there_is() {
-    let budget = Budget::new(Profile::Pi);
+    let budget = Budget::new(Memory::of(Profile::Pi).clients);
     let share = budget.connection().expect("a share");
     let place = share.place(Kind::OtherStreams).expect("a place");
     let most = place.most(Kind::RequestBytes);
@@ -245,7 +246,7 @@ async fn a_large_message_is_unpacked_between_the_turns_of_others() {
 
 #[tokio::test]
 async fn what_is_unpacked_is_counted_as_it_grows() {
-    let budget = Budget::new(Profile::Pi);
+    let budget = Budget::new(Memory::of(Profile::Pi).clients);
     let share = budget.connection().expect("a share");
     let place = share.place(Kind::Requests).expect("a place");
     let most = place.most(Kind::RequestBytes);

@@ -42,7 +42,7 @@ pub fn stage(from: &Path, to: &Path) -> Result<(), Fatal> {
 /// # Errors
 /// `Fatal`.
 pub fn rebuild_list(path: &Path) -> Result<Vec<String>, Fatal> {
-    DB::repair(&database_options(Profile::Default, None)?, path).map_err(fatal)?;
+    DB::repair(&database_options(Profile::Default, Profile::Default.memory(), None)?, path).map_err(fatal)?;
     let aside = path.join("lost");
     if !aside.try_exists().map_err(io("look for", &aside))? {
         return Ok(Vec::new());
@@ -89,7 +89,7 @@ impl Rocks {
     /// # Errors
     /// `Fatal::EngineDamaged` when a file is missing or damaged.
     pub fn open_read_only(path: &Path) -> Result<Rocks, Fatal> {
-        Rocks::open_for_reading(path, false, Profile::Default.block_cache_bytes())
+        Rocks::open_for_reading(path, false, Profile::Default.memory().block_cache_bytes)
     }
 
     /// As [`Rocks::open_read_only`], around the page cache or not, with so much memory for blocks.
@@ -99,13 +99,13 @@ impl Rocks {
             damaged @ Fatal::Damaged { .. } => Fatal::EngineDamaged(damaged.to_string()),
             other => other,
         })?;
-        let profile = Profile::Default;
+        let (profile, memory) = (Profile::Default, Profile::Default.memory());
         let cache = Cache::new_lru_cache(cache_bytes);
         let families = [
-            ColumnFamilyDescriptor::new(REV, family_options(Family::Rev, profile, &cache)?),
-            ColumnFamilyDescriptor::new(IDX, family_options(Family::Idx, profile, &cache)?),
+            ColumnFamilyDescriptor::new(REV, family_options(Family::Rev, memory, &cache)?),
+            ColumnFamilyDescriptor::new(IDX, family_options(Family::Idx, memory, &cache)?),
         ];
-        let mut options = database_options(profile, None)?;
+        let mut options = database_options(profile, memory, None)?;
         options.create_if_missing(false);
         options.create_missing_column_families(false);
         options.set_use_direct_reads(direct);
