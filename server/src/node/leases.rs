@@ -24,14 +24,12 @@ use crate::threads::away;
 const SCAN_EVERY: Duration = Duration::from_millis(500);
 /// What a lease takes while all are listed: its deadline and id, and its id.
 const LISTED_BYTES: usize = size_of::<(Duration, LeaseId)>() + size_of::<LeaseId>();
-/// Leases revoked in one look.
+/// Leases revoked in one look. Nobody waits for them, so they are no reason to write more often than that.
 const SCAN_MAX: usize = 500;
 /// Time between two checkpoints of a lease; etcd's number.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
 /// Checkpoints in one look, of up to a thousand leases each.
 const CHECKPOINTS_MAX: usize = 10;
-/// Revokes under way at once.
-const REVOKES_MAX: usize = 16;
 
 /// The deadlines, shared between the apply thread, the scan and those who ask.
 pub(super) struct LeaseClock {
@@ -183,9 +181,10 @@ async fn take_over(core: &Arc<Core>) {
 
 async fn revoke_due(core: &Arc<Core>, term: u64) {
     let due = core.leases.lock().due(core.clock.now(), SCAN_MAX);
+    // All at once: what is proposed before Raft's task looks again is one append, and one flush.
     let revokes = futures_util::stream::iter(due);
     revokes
-        .for_each_concurrent(REVOKES_MAX, async |id| {
+        .for_each_concurrent(SCAN_MAX, async |id| {
             let revoked = core.propose_fenced(Action::LeaseRevoke { id }, term).await;
             match &revoked {
                 Ok(_) => core.metrics.agreement.leases_expired.inc(),

@@ -261,3 +261,35 @@ async fn what_is_told_of_leases_is_counted() {
     assert_eq!(used(), 0);
     node.shutdown().await;
 }
+
+/// A counter of `/metrics`.
+fn counted(node: &Node, name: &str) -> u64 {
+    let page = node.metrics_text();
+    let line = page.lines().find_map(|line| line.strip_prefix(name)).expect("the member counts it");
+    line.trim().parse::<f64>().expect("a number") as u64
+}
+
+/// Nobody waits for the end of a lease, so a hundred of them are no hundred writes.
+#[tokio::test]
+async fn leases_that_end_together_are_written_together() {
+    const LEASES: u64 = 100;
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = start(dir.path()).await;
+    let client = node.client();
+    let caller = anyone();
+    let grants = (0..LEASES).map(|_| client.lease_grant(&caller, LeaseId::NONE, 2));
+    futures_util::future::try_join_all(grants).await.expect("granted");
+    let (entries, flushes) = ("bramble_log_entries_total ", "bramble_flushes_total{cause=\"log\"} ");
+    let before = (counted(&node, entries), counted(&node, flushes));
+    let begun = Instant::now();
+    while !client.leases(&anyone()).await.expect("answered").body.is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(6), "they do not end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (entries, flushes) = (counted(&node, entries) - before.0, counted(&node, flushes) - before.1);
+    println!("{entries} entries in {flushes} flushes");
+    assert_eq!(entries, LEASES);
+    // Two looks at the deadlines, when the grants lie between them.
+    assert!(flushes <= 4, "{entries} revokes were written in {flushes} flushes");
+    node.shutdown().await;
+}
