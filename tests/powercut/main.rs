@@ -9,6 +9,7 @@ mod ledger;
 mod load;
 mod rot;
 mod shown;
+mod stalls;
 
 use bramble_bench::cardsim::{CardOptions, Cut};
 use bramble_tests::chance::Chance;

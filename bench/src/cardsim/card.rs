@@ -245,6 +245,13 @@ impl Card {
         self.medium.lock().set_grain(grain);
     }
 
+    /// Stands still for so long: writes and flushes are carried out, and nobody is told until it is over.
+    pub fn stall(&self, duration: Duration) -> Instant {
+        let end = Instant::now() + duration;
+        self.timing.stall_until(end);
+        end
+    }
+
     /// From now on a flush is answered and not done, or done again.
     pub fn lie(&self, lies: bool) {
         self.medium.lock().lie(lies);

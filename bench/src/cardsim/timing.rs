@@ -77,19 +77,25 @@ impl Timing {
     }
 }
 
-/// A timing that the disk and its owner both hold; `None`: as fast as it goes.
+/// A timing that the disk and its owner both hold; `None`: as fast as it goes. And whether the disk stands still.
 #[derive(Clone, Default)]
-pub struct SharedTiming(Arc<Mutex<Option<Timing>>>);
+pub struct SharedTiming(Arc<Mutex<Option<Timing>>>, Arc<Mutex<Option<Instant>>>);
 
 impl SharedTiming {
     pub fn lock(&self) -> MutexGuard<'_, Option<Timing>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until what `ask` was told; at once where there is no timing.
+    /// Until then nothing is answered.
+    pub fn stall_until(&self, end: Instant) {
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+    }
+
+    /// Waits until what `ask` was told, and until a stall is over; at once where there is neither.
     pub fn wait(&self, ask: impl FnOnce(&mut Timing) -> Instant) {
         let until = self.lock().as_mut().map(ask);
-        if let Some(until) = until {
+        let stalled = *self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = until.max(stalled) {
             std::thread::sleep(until.saturating_duration_since(Instant::now()));
         }
     }
