@@ -10,4 +10,5 @@ mod repair;
 mod slow_log;
 mod small_memory;
 mod start_stop;
+mod status;
 mod watch_streams;

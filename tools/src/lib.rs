@@ -5,3 +5,4 @@ pub mod client;
 pub mod import;
 pub mod repair;
 pub mod status;
+pub mod wear;

@@ -4,9 +4,10 @@ use bramble_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use serde_json::json;
 
 use crate::client::{ConnectError, Connection};
+use crate::wear::{self, Wear};
 
 /// One member's answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     /// Where it was asked.
     pub endpoint: String,
@@ -32,6 +33,8 @@ pub struct Status {
     pub db_in_use_bytes: i64,
     /// What is wrong, in its own words.
     pub errors: Vec<String>,
+    /// What it has written to its card; `None`: it does not tell, as etcd does not.
+    pub wear: Option<Wear>,
 }
 
 /// Why there is no answer.
@@ -57,7 +60,8 @@ pub enum StatusError {
 /// # Errors
 /// [`StatusError`].
 pub async fn ask(connection: &Connection, endpoint: &str) -> Result<Status, StatusError> {
-    let mut client = MaintenanceClient::new(connection.connect(endpoint).await?);
+    let channel = connection.connect(endpoint).await?;
+    let mut client = MaintenanceClient::new(channel.clone());
     let refused = |status: tonic::Status| StatusError::Refused {
         endpoint: endpoint.into(),
         code: status.code(),
@@ -78,6 +82,7 @@ pub async fn ask(connection: &Connection, endpoint: &str) -> Result<Status, Stat
         db_bytes: answer.db_size,
         db_in_use_bytes: answer.db_size_in_use,
         errors: answer.errors,
+        wear: wear::ask(channel).await,
     })
 }
 
@@ -98,6 +103,7 @@ impl Status {
             format!("  raft index {} committed, {} applied", self.committed_index, self.applied_index),
             format!("  {} bytes on disk, {} in use", self.db_bytes, self.db_in_use_bytes),
         ];
+        lines.extend(self.wear.iter().flat_map(Wear::lines).map(|line| format!("  {line}")));
         lines.extend(self.errors.iter().map(|error| format!("  error: {error}")));
         lines.join("\n")
     }
@@ -117,6 +123,7 @@ impl Status {
             "db_bytes": self.db_bytes,
             "db_in_use_bytes": self.db_in_use_bytes,
             "errors": self.errors,
+            "card": self.wear.as_ref().map(Wear::json),
         })
     }
 }
@@ -140,6 +147,7 @@ mod tests {
             db_bytes: 4096,
             db_in_use_bytes: 100,
             errors: vec!["memberID:31 alarm:NOSPACE ".into()],
+            wear: None,
         };
         let text = status.text();
         assert!(text.starts_with("a:1  member 1f of cluster 2, leads in term 3\n"), "{text}");

@@ -1,8 +1,11 @@
 //! What `bramblectl repair` prints, from a directory that is damaged for it. The README shows the same text.
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use bramble_store::embedded::{Embedded, EmbeddedOptions};
+
+mod common;
+use common::in_the_readme;
 
 /// Where the samples pretend to be.
 const SHOWN_AS: &str = "/var/lib/bramble";
@@ -39,22 +42,6 @@ fn session(dir: &Path, arguments: &[&str], code: i32) -> String {
     let told = [output.stdout, output.stderr].concat();
     let told = String::from_utf8(told).expect("text").replace(&*dir.to_string_lossy(), SHOWN_AS);
     format!("```console\n$ {words}\n{told}$ echo $?\n{code}\n```\n")
-}
-
-fn in_the_readme(name: &str, sample: &str) {
-    let path: PathBuf = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md").into();
-    let readme = std::fs::read_to_string(&path).expect("tools/README.md");
-    let (begin, end) = (format!("<!-- {name}: begin -->\n"), format!("<!-- {name}: end -->"));
-    let (head, rest) = readme.split_once(&begin).unwrap_or_else(|| panic!("no mark for {name}"));
-    let (there, tail) = rest.split_once(&end).expect("the end mark");
-    if std::env::var_os("UPDATE_README").is_some() {
-        std::fs::write(path, format!("{head}{begin}{sample}{end}{tail}")).expect("written");
-    } else {
-        assert!(
-            there == sample,
-            "run UPDATE_README=1 cargo test --release --workspace --test repair_output\n{sample}"
-        );
-    }
 }
 
 /// One test: the samples of one file are written one after the other.
