@@ -1,11 +1,10 @@
 //! What `bramblectl repair` prints, from a directory that is damaged for it. The README shows the same text.
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use bramble_store::embedded::{Embedded, EmbeddedOptions};
 
-mod common;
-use common::in_the_readme;
+use crate::readme::{self, in_the_readme};
 
 /// Where the samples pretend to be.
 const SHOWN_AS: &str = "/var/lib/bramble";
@@ -30,23 +29,18 @@ fn flip(path: &Path, text: &str) {
 }
 
 fn run(dir: &Path, arguments: &[&str]) -> Output {
-    let program = env!("CARGO_BIN_EXE_bramblectl");
-    Command::new(program).args(["repair", "--data-dir"]).arg(dir).args(arguments).output().expect("it runs")
+    let dir = dir.to_string_lossy();
+    readme::run(&[&["repair", "--data-dir", &dir], arguments].concat())
 }
 
 /// As a terminal shows it, at the place that the README names.
 fn session(dir: &Path, arguments: &[&str], code: i32) -> String {
-    let output = run(dir, arguments);
-    assert_eq!(output.status.code(), Some(code), "{output:?}");
-    let words = [&["bramblectl", "repair", "--data-dir", SHOWN_AS], arguments].concat().join(" ");
-    let told = [output.stdout, output.stderr].concat();
-    let told = String::from_utf8(told).expect("text").replace(&*dir.to_string_lossy(), SHOWN_AS);
-    format!("```console\n$ {words}\n{told}$ echo $?\n{code}\n```\n")
+    let dir = dir.to_string_lossy();
+    let arguments = [&["repair", "--data-dir", &dir], arguments].concat();
+    readme::session(&arguments, code, (&dir, SHOWN_AS))
 }
 
-/// One test: the samples of one file are written one after the other.
-#[test]
-fn the_readme_shows_what_is_printed() {
+pub fn samples() {
     let temp = tempfile::tempdir().expect("a directory");
     let dir = temp.path().join("data");
     made(&dir);

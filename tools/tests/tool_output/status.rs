@@ -2,8 +2,7 @@
 use bramble_tools::status::Status;
 use bramble_tools::wear::Wear;
 
-mod common;
-use common::in_the_readme;
+use crate::readme::in_the_readme;
 
 /// As a member on a card tells it, shortened.
 const ACCOUNT: &str = r#"{
@@ -37,8 +36,7 @@ fn status() -> Status {
     }
 }
 
-#[test]
-fn the_readme_shows_a_member_on_a_card() {
+pub fn sample() {
     let sample = format!("```console\n$ bramblectl status\n{}\n```\n", status().text());
     in_the_readme("status", &sample);
 }
