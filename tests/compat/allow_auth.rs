@@ -63,7 +63,7 @@ pub const KNOWN: &[Known] = &[
     },
     Known {
         name: "not served yet",
-        reason: "changes of members, and images: Bramble asks who wants them, and says that it cannot yet",
+        reason: "changes of members: Bramble asks who wants them, and says that it cannot yet",
         explains: not_served_yet,
     },
 ];
@@ -176,7 +176,6 @@ fn not_served_yet(_world: &World, call: &Call, theirs: &Outcome, ours: &Outcome)
             | Request::MemberRemove(_)
             | Request::MemberUpdate(_)
             | Request::MemberPromote(_)
-            | Request::Snapshot(_)
     );
     let asker =
         theirs.as_ref().is_err_and(|refused| is_about_asker(refused) || refused.text.starts_with("auth: "));

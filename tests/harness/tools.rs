@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 pub const ETCD_VERSION: &str = "3.5.30";
 /// The newest client's version; `.ci/tools` builds it.
 pub const ETCDCTL_VERSION: &str = "3.7.3";
+/// The version of etcd's tool for its own files; `.ci/tools` builds it.
+pub const ETCDUTL_VERSION: &str = "3.5.21";
 
 /// The workspace's root.
 pub fn workspace() -> &'static Path {
@@ -55,6 +57,11 @@ pub fn etcd() -> Option<PathBuf> {
 /// The newest etcdctl.
 pub fn etcdctl_newest() -> Option<PathBuf> {
     cached(&format!("etcdctl-{ETCDCTL_VERSION}"))
+}
+
+/// etcd's tool for its own files.
+pub fn etcdutl() -> Option<PathBuf> {
+    cached(&format!("etcdutl-{ETCDUTL_VERSION}"))
 }
 
 /// The etcdctl that Debian ships.
