@@ -8,6 +8,7 @@ use bramble_store::command::{Command, Entry, Origin, Payload};
 use bramble_store::data_dir::{DataDir, Ids};
 use bramble_store::disk::sim::SimDisk;
 use bramble_store::log::{Log, LogOptions, Vote};
+use bramble_store::snapshot::bbolt::Writer;
 use bramble_store::types::*;
 use bramble_store_fuzz::Input;
 use bramble_store_fuzz::segments::SEGMENT_BYTES;
@@ -22,6 +23,7 @@ fn main() -> std::io::Result<()> {
     rows()?;
     apply(&commands)?;
     log()?;
+    bbolt()?;
     data_dir()
 }
 
@@ -112,6 +114,54 @@ fn apply(commands: &[Vec<u8>]) -> std::io::Result<()> {
         save("apply", &format!("golden-{number:02}"), &input.part(&asked(bytes)).bytes)?;
     }
     Ok(())
+}
+
+/// A database with a few records, as it is and as pages to make one of.
+fn bbolt() -> std::io::Result<()> {
+    let mut rows: Vec<(&str, Vec<u8>, Vec<u8>)> = Vec::new();
+    rows.push(("auth", b"authEnabled".to_vec(), vec![0]));
+    let role = Role { name: "reader".to_owned(), permissions: Vec::new() };
+    rows.push(("authRoles", b"reader".to_vec(), encode_role(&role)));
+    let user = User { name: "root".to_owned(), roles: vec!["root".to_owned()], ..User::default() };
+    rows.push(("authUsers", b"root".to_vec(), encode_user(&user)));
+    for (main, version) in [(2_i64, 1), (3, 2), (4, 0), (5, 1)] {
+        let create_revision = if main < 4 { 2 } else { main };
+        let (key, lease) = ("k".into(), LeaseId(7));
+        let (mark, kv) = match version {
+            0 => (&b"t"[..], KeyValue { key, ..KeyValue::default() }),
+            _ => (
+                &b""[..],
+                KeyValue { key, create_revision, mod_revision: main, version, lease, ..KeyValue::default() },
+            ),
+        };
+        let name = [&main.to_be_bytes()[..], b"_", &[0; 8], mark].concat();
+        rows.push(("key", name, encode_key_value(&kv)));
+    }
+    let lease = Lease { id: LeaseId(7), ttl_s: 60, remaining_s: 35 };
+    rows.push(("lease", 7_i64.to_be_bytes().to_vec(), encode_lease(&lease)));
+    let floor = [&2_i64.to_be_bytes()[..], b"_", &[0; 8]].concat();
+    rows.push(("meta", b"finishedCompactRev".to_vec(), floor));
+    let mut writer = Writer::default();
+    let mut made = Input::default();
+    // The root is the last page; each bucket before it is one.
+    let names = ["auth", "authRoles", "authUsers", "key", "lease", "meta"];
+    made.byte(0).byte(2 + names.len() as u8).byte(names.len() as u8 + 1);
+    for name in names {
+        let of_it: Vec<_> = rows.iter().filter(|(bucket, ..)| *bucket == name).collect();
+        made.byte(2).byte(0).byte(of_it.len() as u8);
+        for (_, key, value) in of_it {
+            writer.put(key, value).expect("sorted");
+            made.byte(0).part(key).part(value);
+        }
+        writer.end_bucket(name);
+    }
+    made.byte(2).byte(0).byte(names.len() as u8);
+    for (page, name) in (2_u64..).zip(names) {
+        made.byte(1).part(name.as_bytes()).part(&[page.to_le_bytes(), [0; 8]].concat());
+    }
+    save("bbolt", "made", &made.bytes)?;
+    let (pages, layout) = writer.finish();
+    save("bbolt", "file", &[&[0, 255], &layout.metas()[..], &pages].concat())
 }
 
 /// Segments as the log writes them: as they are, and their payloads to make other segments of.

@@ -1,4 +1,5 @@
-//! What the targets share: cutting an input into parts, and making a log's segments of it.
+//! What the targets share: cutting an input into parts, and making a log's segments or a database's pages of it.
+pub mod pages;
 pub mod segments;
 
 /// Cuts an input into parts. An input that is too short goes on as zeros.
