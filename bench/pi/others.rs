@@ -11,6 +11,15 @@ pub fn allowed_bytes(seconds: f64) -> u64 {
     (ALLOWED_BYTES + ALLOWED_BYTES_PER_S * seconds) as u64
 }
 
+/// The processes that may write: this one, the server that is measured, and a `cardsim` that started us, since what
+/// it writes is the card.
+pub fn ours(server: Option<u32>) -> Vec<u32> {
+    let parent = rustix::process::getppid().and_then(|id| u32::try_from(id.as_raw_nonzero().get()).ok());
+    let is_card =
+        |id: &u32| fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.trim() == "cardsim");
+    std::iter::once(std::process::id()).chain(server).chain(parent.filter(is_card)).collect()
+}
+
 /// What processes have written since they began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Writers {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bramble_bench::disk::Device;
 use rustix::fs::syncfs;
 
-use crate::others::{Writers, allowed_bytes, too_much, written_by};
+use crate::others::{Writers, allowed_bytes, ours, too_much, written_by};
 
 /// How long it is looked at, and how long one waits for it.
 #[derive(Clone, Copy)]
@@ -53,7 +53,7 @@ pub fn wait(
 }
 
 fn look(device: Option<&Device>, server: Option<u32>, length: Duration) -> io::Result<Written> {
-    let ours: Vec<u32> = std::iter::once(std::process::id()).chain(server).collect();
+    let ours = ours(server);
     let bytes = || Ok::<_, io::Error>(device.map(Device::asked).transpose()?.map_or(0, |asked| asked.bytes));
     let own = || server.and_then(written_by).unwrap_or(0);
     let (before, of_device, of_server) = (Writers::look(&ours), bytes()?, own());

@@ -8,7 +8,7 @@ use bramble_bench::versus::{Figures, taken};
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, Look};
-use crate::others::{Writers, too_much};
+use crate::others::{Writers, ours, too_much};
 
 /// Between two looks, at least.
 const EVERY: Duration = Duration::from_secs(1);
@@ -163,10 +163,6 @@ impl Seen {
         self.watched.reasons.extend(too_much(&self.written, self.begun.elapsed().as_secs_f64()));
         self.watched
     }
-}
-
-fn ours(server: Option<u32>) -> Vec<u32> {
-    std::iter::once(std::process::id()).chain(server).collect()
 }
 
 /// Both together, most first.
