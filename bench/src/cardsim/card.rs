@@ -37,7 +37,10 @@ impl FileSystem {
     fn mkfs(self) -> (&'static str, &'static [&'static str]) {
         match self {
             // A card of usual size has blocks of 4 KiB; mkfs would take smaller ones on a small one.
-            FileSystem::Ext4 => ("mkfs.ext4", &["-q", "-F", "-b", "4096", "-E", "nodiscard"]),
+            // Tables of inodes that the kernel zeroes behind the first mount would be in the account.
+            FileSystem::Ext4 => {
+                ("mkfs.ext4", &["-q", "-F", "-b", "4096", "-E", "nodiscard,lazy_itable_init=0"])
+            }
             FileSystem::Xfs => ("mkfs.xfs", &["-q", "-f", "-K"]),
         }
     }
