@@ -425,13 +425,21 @@ async fn upkeep_answers_as_etcd_does() {
 }
 
 #[tokio::test]
-async fn what_is_not_served_says_so_at_once() {
+async fn a_snapshot_is_a_file_and_its_hash() {
     let served = Served::start().await;
-    let mut maintenance = served.maintenance();
-    assert_eq!(
-        refused(maintenance.snapshot(pb::SnapshotRequest {}).await.map(|_| ())).0,
-        Code::Unimplemented
-    );
+    served.put("k", &"v".repeat(100_000)).await;
+    let mut stream =
+        served.maintenance().snapshot(pb::SnapshotRequest {}).await.expect("a stream").into_inner();
+    let (mut file, mut remaining) = (Vec::new(), Vec::new());
+    while let Some(part) = next(&mut stream).await.expect("no error") {
+        file.extend_from_slice(&part.blob);
+        remaining.push((file.len() as u64 + part.remaining_bytes, part.remaining_bytes));
+    }
+    let (last, parts) = remaining.split_last().expect("parts");
+    assert_eq!(last.1, 0);
+    assert!(parts.len() > 3 && parts.iter().all(|part| part.0 + 32 == last.0), "{remaining:?}");
+    let (database, hash) = file.split_at(file.len() - 32);
+    assert_eq!(ring::digest::digest(&ring::digest::SHA256, database).as_ref(), hash);
     served.node.shutdown().await;
 }
 
