@@ -173,7 +173,7 @@ impl Listeners {
     /// # Errors
     /// There can be no more threads.
     pub fn serve(self, apps: Apps, stop: CancellationToken) -> io::Result<tokio::task::JoinHandle<()>> {
-        let workers = Workers::start()?;
+        let workers = Workers::start(!self.bound.is_empty())?;
         let clients = Hall::new(apps.budget);
         // Whatever clients do, probes are answered.
         let probes = Hall::new(Budget::new(Memory::of(Profile::Pi).clients));

@@ -29,13 +29,14 @@ struct Worker {
 }
 
 impl Workers {
-    /// Starts them.
+    /// Starts them; none for a member that listens nowhere, which has only the threads it was given.
     ///
     /// # Errors
     /// There can be no more threads.
-    pub(super) fn start() -> io::Result<Workers> {
+    pub(super) fn start(listening: bool) -> io::Result<Workers> {
         let ended = CancellationToken::new();
-        let count = thread::available_parallelism().map_or(1, usize::from);
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let count = if listening { processors } else { 0 };
         let workers = (0..count).map(|_| Worker::start(ended.clone())).collect::<io::Result<_>>()?;
         Ok(Workers { workers, _until: ended.drop_guard() })
     }
@@ -95,7 +96,7 @@ mod tests {
 
     #[tokio::test]
     async fn connections_are_spread_and_end_with_the_workers() {
-        let workers = Workers::start().expect("threads");
+        let workers = Workers::start(true).expect("threads");
         let (tracker, stay) = (TaskTracker::new(), CancellationToken::new());
         let (told, threads) = mpsc::channel();
         for _ in 0..2 * workers.workers.len() {
