@@ -2,16 +2,19 @@
 use bytes::Bytes;
 
 use super::staged::Staged;
-use super::{Engine, Family, Read};
-use crate::codec::rows::{VersionRow, decode_newest, encode_newest, newest_row, older_row};
+use super::{Cursor, Engine, Family, Read};
+use crate::codec::rows::{
+    VersionRow, decode_newest, encode_newest, key_of_newest, lease_key_row, lease_row, newest_row, older_row,
+    table,
+};
 use crate::error::Fatal;
-use crate::types::Revision;
+use crate::types::{LeaseId, Revision};
 
 const BATCH_BYTES: usize = 1 << 20;
 
 /// Rows on their way into an engine. Nothing is there for certain before [`Bulk::write`].
 pub(crate) struct Bulk<'a, E: Engine> {
-    pub(crate) engine: &'a E,
+    engine: &'a E,
     rows: Staged<E::View>,
     bytes: usize,
 }
@@ -43,13 +46,9 @@ impl<'a, E: Engine> Bulk<'a, E> {
         version: &VersionRow,
     ) -> Result<Option<VersionRow>, Fatal> {
         let newest = Bytes::from(newest_row(key));
+        let found = self.rows.get(Family::Idx, &newest)?;
         let replaced =
-            match self.rows.get(Family::Idx, &newest)? {
-                Some(value) => Some(decode_newest(&value).ok_or_else(|| {
-                    Fatal::Inconsistent(format!("version row {newest:02x?} cannot be read"))
-                })?),
-                None => None,
-            };
+            found.map(|value| decode_newest(&value).ok_or_else(|| unreadable(&newest))).transpose()?;
         if let Some((at, replaced)) = &replaced {
             self.put(Family::Idx, older_row(key, *at), replaced.encode())?;
         }
@@ -62,6 +61,28 @@ impl<'a, E: Engine> Bulk<'a, E> {
         Ok(replaced.map(|(_, replaced)| replaced))
     }
 
+    /// Writes what there is, and hangs all live keys on their leases: a key's newest version says on which. How
+    /// many keys are live.
+    pub(crate) fn attach(&mut self) -> Result<u64, Fatal> {
+        self.write()?;
+        let view = self.engine.view();
+        let mut cursor = view.cursor(Family::Idx);
+        cursor.seek(&[table::KEYS])?;
+        let mut live = 0;
+        while let Some((row, value)) = cursor.row() {
+            let Some(key) = key_of_newest(row) else { break };
+            let lease = decode_newest(value).ok_or_else(|| unreadable(row))?.1.lease;
+            live += 1;
+            // A key whose lease is not there stays until somebody deletes it.
+            if lease != LeaseId::NONE && view.get(Family::Idx, &lease_row(lease))?.is_some() {
+                self.put(Family::Idx, lease_key_row(lease, key), Bytes::new())?;
+            }
+            cursor.next()?;
+        }
+        self.write()?;
+        Ok(live)
+    }
+
     /// Writes the rest.
     pub(crate) fn write(&mut self) -> Result<(), Fatal> {
         self.bytes = 0;
@@ -71,4 +92,8 @@ impl<'a, E: Engine> Bulk<'a, E> {
         self.rows = Staged::new(self.engine.view());
         Ok(())
     }
+}
+
+fn unreadable(row: &[u8]) -> Fatal {
+    Fatal::Inconsistent(format!("version row {row:02x?} cannot be read"))
 }

@@ -7,16 +7,13 @@
 //! A change that is lost counts as not made: the key is what it was before, or absent.
 use bytes::Bytes;
 
-use crate::codec::rows::{
-    VersionRow, decode_newest, key_of_newest, lease_key_row, lease_row, meta_row, parse_rev_row, rev_row,
-    table,
-};
+use crate::codec::rows::{VersionRow, meta_row, parse_rev_row, rev_row, table};
 use crate::codec::{decode_key_value, peek_key_value};
 use crate::engine::bulk::Bulk;
 use crate::engine::{Cursor, Engine, Family, Read};
 use crate::error::Fatal;
 use crate::facts::Facts;
-use crate::types::{LeaseId, LogId, Revision};
+use crate::types::{LogId, Revision};
 
 /// Rows of `idx` that nothing else says.
 const OWN_TABLES: [(u8, &str); 5] = [
@@ -120,25 +117,8 @@ pub(super) fn copy<R: Read, E: Engine>(rows: &R, to: &E) -> Result<(), Fatal> {
         out.put_version(&key, at, &version)?;
         out.put(Family::Rev, rev_row(at, tombstone), record)
     })?;
-    out.write()?;
-    attach(&mut out)?;
-    out.write()
-}
-
-/// Hangs the keys on their leases again: a key's newest version says on which.
-fn attach<E: Engine>(out: &mut Bulk<'_, E>) -> Result<(), Fatal> {
-    let view = out.engine.view();
-    let gone = each_of(&view, table::KEYS, |row, value| {
-        let unreadable = || Fatal::Inconsistent(format!("version row {row:02x?} cannot be read"));
-        let key = key_of_newest(row).ok_or_else(unreadable)?;
-        let lease = decode_newest(value).ok_or_else(unreadable)?.1.lease;
-        // A key whose lease is lost stays until somebody deletes it.
-        if lease == LeaseId::NONE || view.get(Family::Idx, &lease_row(lease))?.is_none() {
-            return Ok(());
-        }
-        out.put(Family::Idx, lease_key_row(lease, key), Bytes::new())
-    })?;
-    gone.map_or(Ok(()), Err)
+    out.attach()?;
+    Ok(())
 }
 
 /// Calls `each` with the rows of a table that can be reached from either end. What kept it from reaching

@@ -12,8 +12,7 @@
 use super::records::Records;
 use super::tables::{Auth, Meta};
 use super::{
-    ALARM, AUTH, CLUSTER, CLUSTER_VERSION, KEY, LEASE, MEMBERS, MEMBERS_REMOVED, META, ROLES, USERS, attach,
-    tables,
+    ALARM, AUTH, CLUSTER, CLUSTER_VERSION, KEY, LEASE, MEMBERS, MEMBERS_REMOVED, META, ROLES, USERS, tables,
 };
 use crate::codec::decode_alarm;
 use crate::codec::rows::table;
@@ -143,7 +142,7 @@ pub fn import<S: Source, E: Engine>(
     done.versions = records.count();
     done.auth_enabled = auth.enabled;
     (done.revision, done.compacted) = raised(done.file_revision, meta.floor, given.raise)?;
-    done.keys = attach::attach(&mut out)?;
+    done.keys = out.attach()?;
     write_facts(engine, &done, &auth)?;
     Ok(done)
 }

@@ -13,7 +13,6 @@
 //! Records, leases, users and roles are the same bytes in a state, so they are copied, and HashKV agrees. A
 //! snapshot is the database and, behind it, its SHA-256 (32 bytes). The length of a database is a multiple of
 //! 512, so one is told from the other by their lengths.
-mod attach;
 /// Into files, which need the durable engine.
 #[cfg(feature = "rocks")]
 mod directory;
