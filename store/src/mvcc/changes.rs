@@ -1,7 +1,7 @@
 //! History as watchers see it: the changes of whole main revisions, and a key just before one of them.
 use bytes::Bytes;
 
-use super::history::{record, replaced_version};
+use super::history::{older_version, record};
 use super::moment::Moment;
 use crate::codec::decode_key_value;
 use crate::codec::rows::{parse_rev_row, rev_row};
@@ -34,10 +34,12 @@ impl<R: Read> Moment<'_, R> {
 
     /// `key` at main revision `main - 1`; `main` has changed it.
     pub(crate) fn before(&self, key: &[u8], main: i64) -> Result<Option<KeyValue>, Fatal> {
-        if main.saturating_sub(1) < self.floor {
+        let before = main.saturating_sub(1);
+        if before < self.floor {
             return Ok(None);
         }
-        replaced_version(self.rows, key, main)?.map(|version| record(self.rows, &version)).transpose()
+        // What was there is among the older ones: `main` replaced it.
+        older_version(self.rows, key, before)?.map(|version| record(self.rows, &version)).transpose()
     }
 }
 

@@ -15,7 +15,7 @@
 //! Invariant: every row at or above `next`, and every row at or above `target`, is still there.
 use bytes::Bytes;
 
-use super::history::{Version, Versions};
+use super::history::{Version, Versions, live_version};
 use crate::codec::peek_key_value;
 use crate::codec::rows::{older_row, parse_rev_row, rev_row};
 use crate::engine::staged::Staged;
@@ -69,8 +69,7 @@ pub(crate) fn outlives<R: Read>(rows: &R, key: &[u8], at: Revision, floor: i64) 
     if at.main >= floor {
         return Ok(true);
     }
-    let newest = Versions::of(rows).find(key, floor)?;
-    Ok(newest.is_some_and(|newest| newest.at == at && newest.is_live()))
+    Ok(live_version(rows, key, floor)?.is_some_and(|newest| newest.at == at))
 }
 
 /// A row of history, as far as erasing cares.

@@ -142,7 +142,7 @@ impl<'a, R: Read> Versions<'a, R> {
 
     /// The newest version of `key` at or below main revision `main`; a tombstone too.
     pub(crate) fn find(&mut self, key: &[u8], main: i64) -> Result<Option<Version>, Fatal> {
-        let newest = newest_version(self.read, key)?.filter(|newest| newest.at.main <= main);
+        let newest = unreplaced_at(self.read, key, main)?;
         self.at_newest = newest.is_some();
         match newest {
             Some(newest) => {
@@ -190,16 +190,23 @@ pub(crate) fn newest_version<R: Read>(read: &R, key: &[u8]) -> Result<Option<Ver
     read.get(Family::Idx, &row)?.map(|value| newest_from(&row, &value)).transpose()
 }
 
-/// The version of a key before main revision `main`, which changed it, if it was live.
-pub(crate) fn replaced_version<R: Read>(read: &R, key: &[u8], main: i64) -> Result<Option<Version>, Fatal> {
-    let before = Revision { main: main.saturating_sub(1), sub: i64::MAX };
+/// The newest version of a key, if the key is there now and was made at or below main revision `main`.
+fn unreplaced_at<R: Read>(read: &R, key: &[u8], main: i64) -> Result<Option<Version>, Fatal> {
+    Ok(newest_version(read, key)?.filter(|newest| newest.at.main <= main))
+}
+
+/// The newest at or below main revision `main` among the versions of a key that were replaced, if it is live.
+pub(crate) fn older_version<R: Read>(read: &R, key: &[u8], main: i64) -> Result<Option<Version>, Fatal> {
     let mut older = Older::new(read.cursor(Family::Idx));
-    Ok(older.find(key, before)?.filter(Version::is_live))
+    Ok(older.find(key, Revision { main, sub: i64::MAX })?.filter(Version::is_live))
 }
 
 /// The newest version of one key at or below main revision `main`, if it is live.
 pub(crate) fn live_version<R: Read>(read: &R, key: &[u8], main: i64) -> Result<Option<Version>, Fatal> {
-    Ok(Versions::of(read).find(key, main)?.filter(Version::is_live))
+    match unreplaced_at(read, key, main)? {
+        Some(newest) => Ok(Some(newest)),
+        None => older_version(read, key, main),
+    }
 }
 
 /// The record of a live version, with its value.
